@@ -1,0 +1,75 @@
+//! The project's own chores: `cargo xtask --help` lists them.
+
+mod portability;
+mod steps;
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use steps::{Step, run};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run all the tests
+    Test,
+    /// Check formatting, lints and documentation
+    Lint,
+    /// Type-check the library and the command for macOS, Windows and arm64 Linux
+    Portability,
+    /// Everything that `.ci/run` runs
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match chore(Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore) -> Result<()> {
+    let root = root()?;
+    match chore {
+        Chore::Test => run(&root, &tests::steps(&root)?),
+        Chore::Lint => run(&root, &lint()),
+        Chore::Portability => run(&root, &portability::steps(&root)?),
+        Chore::Ci => run(&root, &[Step::new("ci", "bash .ci/run")]),
+    }
+}
+
+fn lint() -> [Step; 3] {
+    [
+        Step::new("format", "cargo fmt --all --check")
+            .needs("cargo fmt --version", "rustup component add rustfmt"),
+        Step::new(
+            "clippy",
+            "cargo clippy --workspace --all-targets -- -D warnings",
+        )
+        .needs("cargo clippy --version", "rustup component add clippy"),
+        Step::new("doc", "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    ]
+}
+
+/// Cargo tells it at run time, so that a checkout that was moved still finds itself.
+fn root() -> Result<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .context("CARGO_MANIFEST_DIR is not set: run it as `cargo xtask`")?;
+    let root = PathBuf::from(manifest);
+    Ok(root
+        .parent()
+        .context("xtask has no parent folder")?
+        .to_owned())
+}
