@@ -52,24 +52,17 @@ fn chore(chore: Chore) -> Result<()> {
 
 fn lint() -> [Step; 3] {
     [
-        Step::new("format", "cargo fmt --all --check")
-            .needs("cargo fmt --version", "rustup component add rustfmt"),
-        Step::new(
-            "clippy",
-            "cargo clippy --workspace --all-targets -- -D warnings",
-        )
-        .needs("cargo clippy --version", "rustup component add clippy"),
+        Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
+        Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
+            .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("doc", "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     ]
 }
 
 /// Cargo tells it at run time, so that a checkout that was moved still finds itself.
 fn root() -> Result<PathBuf> {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
-        .context("CARGO_MANIFEST_DIR is not set: run it as `cargo xtask`")?;
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR is not set: run it as `cargo xtask`")?;
     let root = PathBuf::from(manifest);
-    Ok(root
-        .parent()
-        .context("xtask has no parent folder")?
-        .to_owned())
+    Ok(root.parent().context("xtask has no parent folder")?.to_owned())
 }

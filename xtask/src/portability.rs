@@ -8,18 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::steps::Step;
 
-const PACKAGES: [&str; 4] = [
-    "rustc-web",
-    "cargo-web",
-    "rust-web-src",
-    "binutils-mingw-w64-x86-64",
-];
+const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "binutils-mingw-w64-x86-64"];
 
-const TARGETS: [&str; 3] = [
-    "aarch64-apple-darwin",
-    "x86_64-pc-windows-gnu",
-    "aarch64-unknown-linux-gnu",
-];
+const TARGETS: [&str; 3] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu", "aarch64-unknown-linux-gnu"];
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     let mut steps = install()?;
@@ -29,9 +20,8 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     };
     // A folder of its own: another compiler in the same one would have each of them build everything anew.
     let target = target.join("portability");
-    let mut check = String::from(
-        "/usr/bin/cargo check -Zbuild-std=std,panic_abort --package aether-ipc --package aether-cli",
-    );
+    let mut check =
+        String::from("/usr/bin/cargo check -Zbuild-std=std,panic_abort --package aether-ipc --package aether-cli");
     for triple in TARGETS {
         check += " --target ";
         check += triple;
@@ -47,10 +37,7 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
 }
 
 fn install() -> Result<Vec<Step>> {
-    let missing: Vec<&str> = PACKAGES
-        .into_iter()
-        .filter(|package| !is_installed(package))
-        .collect();
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
@@ -62,18 +49,14 @@ fn install() -> Result<Vec<Step>> {
         );
     }
     if !is_root()? {
-        bail!(
-            "needs the Debian packages {missing}: sudo apt-get update && sudo apt-get install {missing}"
-        );
+        bail!("needs the Debian packages {missing}: sudo apt-get update && sudo apt-get install {missing}");
     }
     Ok(vec![
         Step::new("apt update", "apt-get update --quiet --quiet"),
         // Debian's plain `rustc` excludes `rustc-web`: better to fail than to remove what somebody uses.
         Step::new(
             "apt install",
-            format!(
-                "apt-get install --quiet --quiet --yes --no-remove --no-install-recommends {missing}"
-            ),
+            format!("apt-get install --quiet --quiet --yes --no-remove --no-install-recommends {missing}"),
         )
         .env("DEBIAN_FRONTEND", "noninteractive"),
     ])
@@ -87,16 +70,10 @@ fn is_installed(package: &str) -> bool {
 }
 
 fn has(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 fn is_root() -> Result<bool> {
-    let output = Command::new("id")
-        .arg("-u")
-        .output()
-        .context("could not run `id -u`")?;
+    let output = Command::new("id").arg("-u").output().context("could not run `id -u`")?;
     Ok(output.stdout.trim_ascii() == b"0")
 }

@@ -17,13 +17,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn new(name: impl Into<String>, command: impl Into<String>) -> Step {
-        Step {
-            name: name.into(),
-            command: command.into(),
-            env: Vec::new(),
-            unset: &[],
-            needs: None,
-        }
+        Step { name: name.into(), command: command.into(), env: Vec::new(), unset: &[], needs: None }
     }
 
     pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Step {
@@ -44,10 +38,7 @@ impl Step {
 
     fn run(&self, root: &Path) -> Result<()> {
         if let Some((probe, get)) = self.needs {
-            let found = words(probe)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
+            let found = words(probe).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
                 bail!("a tool is missing (`{probe}` failed); get it with `{get}`");
             }
@@ -57,9 +48,7 @@ impl Step {
         for name in self.unset {
             command.env_remove(name);
         }
-        let status = command
-            .status()
-            .with_context(|| format!("could not start `{}`", self.command))?;
+        let status = command.status().with_context(|| format!("could not start `{}`", self.command))?;
         if !status.success() {
             bail!("{status}; repeat it with: {}", self.shown());
         }
@@ -109,12 +98,7 @@ pub(crate) fn run(root: &Path, steps: &[Step]) -> Result<()> {
         };
         eprintln!("{:width$}  {result:7} {time:>9}", step.name);
     }
-    eprintln!(
-        "{:width$}  {:7} {:>9}",
-        "total",
-        "",
-        seconds(times.iter().sum())
-    );
+    eprintln!("{:width$}  {:7} {:>9}", "total", "", seconds(times.iter().sum()));
     outcome
 }
 

@@ -19,10 +19,7 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
 fn examples(root: &Path) -> Result<Vec<String>> {
     let folder = root.join("examples");
     let mut names = Vec::new();
-    for entry in folder
-        .read_dir()
-        .with_context(|| format!("{}", folder.display()))?
-    {
+    for entry in folder.read_dir().with_context(|| format!("{}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into()));
