@@ -1,0 +1,429 @@
+//! `Buffer`: create, open, connect; and who may then produce and consume.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering::*},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    consumer::Consumer,
+    error::{Error, Result},
+    layout::{
+        Layout, MAX_CAPACITY, MAX_CLASSIC_CAPACITY, MAX_CONSUMERS, MAX_PRODUCERS, MIN_CAPACITY, Overflow, is_capacity,
+    },
+    mapping::{Creation, Mapping},
+    observer::Observer,
+    producer::Producer,
+    slots,
+};
+
+/// A ring of messages in a file that processes map and share.
+///
+/// The handle is cheap to clone and to share between threads. Producers and consumers taken from it keep the file
+/// mapped for as long as they live, also after the last `Buffer` was dropped.
+///
+/// ```
+/// use aether_ipc::{Buffer, Flow};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("quotes.aether");
+///
+/// let buffer = Buffer::create(&path, 1 << 20)?;
+/// buffer.producer()?.offer(1, 7, b"hello")?;
+///
+/// // Usually in another process:
+/// let mut consumer = Buffer::open(&path)?.consumer()?;
+/// consumer.poll(|message| {
+///     assert_eq!((message.id(), message.message_type(), message.payload()), (1, 7, &b"hello"[..]));
+///     Flow::Continue
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    mapping: Arc<Mapping>,
+}
+
+impl Buffer {
+    /// Creates a ring of `capacity` bytes with one producer and one consumer, or opens the one that is there. An
+    /// existing file of that capacity keeps its cursors and its messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Capacity`], [`Error::Mismatch`] if the file has another capacity, [`Error::NotARing`],
+    /// [`Error::Truncated`], [`Error::NotAFile`], [`Error::Permission`], [`Error::NoSpace`], [`Error::Io`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let buffer = aether_ipc::Buffer::create(dir.path().join("ring"), 64 << 10)?;
+    /// assert_eq!(buffer.capacity(), 65536);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>, capacity: u64) -> Result<Buffer> {
+        Buffer::options().capacity(capacity).create(path)
+    }
+
+    /// Opens an existing ring.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::NotARing`], [`Error::Version`], [`Error::Truncated`], [`Error::NotAFile`],
+    /// [`Error::Permission`], [`Error::Io`].
+    ///
+    /// ```
+    /// use aether_ipc::{Buffer, Error};
+    /// assert!(matches!(Buffer::open("no/such/ring"), Err(Error::NotFound { .. })));
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Buffer> {
+        Buffer::options().open(path)
+    }
+
+    /// Opens a ring, waiting until the other side has made it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if there is no finished ring after `timeout`; otherwise as [`Buffer::open`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use aether_ipc::{Buffer, Error};
+    /// let late = Buffer::connect("no/such/ring", Duration::from_millis(10));
+    /// assert!(matches!(late, Err(Error::TimedOut { .. })));
+    /// ```
+    pub fn connect(path: impl AsRef<Path>, timeout: Duration) -> Result<Buffer> {
+        Buffer::options().connect(path, timeout)
+    }
+
+    /// Everything that can be chosen when a ring is made or opened.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Takes a producer's role: a free lane, continued where its last producer stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleTaken`] if every lane has a producer, naming the processes; [`Error::Corrupt`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Error};
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// let first = buffer.producer()?;
+    /// assert!(matches!(buffer.producer(), Err(Error::RoleTaken { .. })));
+    /// drop(first);
+    /// assert!(buffer.producer().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn producer(&self) -> Result<Producer> {
+        Producer::new(&self.mapping)
+    }
+
+    /// Takes a consumer's role.
+    ///
+    /// In a ring with one consumer, it goes on where the last one stopped. In a ring with more, it sees every message
+    /// committed from now on, of every lane, and holds producers back until it is dropped or dies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleTaken`] if there is no place left, naming the processes; [`Error::Corrupt`].
+    pub fn consumer(&self) -> Result<Consumer> {
+        Consumer::new(&self.mapping)
+    }
+
+    /// Takes the role of the durable consumer called `name`: its place is kept while it is away, and holds producers
+    /// back. The first time, it starts with what is committed from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleTaken`] if that consumer is there already, or no place is left; [`Error::Name`] if the name is
+    /// empty, longer than [`MAX_NAME`](crate::MAX_NAME) bytes or holds control characters, or the ring has only one
+    /// consumer (whose place is kept anyway).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::Buffer;
+    /// let bus = Buffer::options().capacity(1 << 16).consumers(8).create(dir.path().join("bus"))?;
+    /// drop(bus.consumer_named("audit")?);
+    /// bus.producer()?.offer(1, 0, b"while audit was away")?;
+    /// assert_eq!(bus.consumer_named("audit")?.drain(10, |_| aether_ipc::Flow::Continue)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn consumer_named(&self, name: &str) -> Result<Consumer> {
+        Consumer::named(&self.mapping, name)
+    }
+
+    /// Gives up the place of the durable consumer called `name`, so that it holds nobody back any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] if there is no such consumer, [`Error::RoleTaken`] if it is there now.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        slots::forget(&self.mapping, name)
+    }
+
+    /// A read-only look at the ring, which disturbs nobody.
+    pub fn observer(&self) -> Observer {
+        Observer::new(self.mapping.clone())
+    }
+
+    /// Size of the data section in bytes, of each lane.
+    pub fn capacity(&self) -> u64 {
+        self.mapping.layout().capacity
+    }
+
+    /// The path by which the ring was opened.
+    pub fn path(&self) -> &Path {
+        self.mapping.path()
+    }
+
+    /// Waits until everything committed so far is on the disk. Nothing else in this crate waits for a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with what the system said.
+    pub fn sync(&self) -> Result<()> {
+        self.mapping.sync()
+    }
+}
+
+/// How a ring is made or opened.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use aether_ipc::{Buffer, Overflow};
+///
+/// let bus = Buffer::options()
+///     .capacity(1 << 20)
+///     .producers(4)
+///     .consumers(8)
+///     .mode(0o660)
+///     .create_new(dir.path().join("bus"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Options {
+    capacity: Option<u64>,
+    classic: bool,
+    mode: u32,
+    prefault: bool,
+    checksums: bool,
+    sequence: bool,
+    producers: u32,
+    consumers: u32,
+    overflow: Overflow,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            capacity: None,
+            classic: false,
+            mode: 0o600,
+            prefault: false,
+            checksums: false,
+            sequence: false,
+            producers: 1,
+            consumers: 1,
+            overflow: Overflow::Wait,
+        }
+    }
+}
+
+impl Options {
+    /// Size of the data section in bytes: a power of two, at least 1 KiB. Each lane has one of its own.
+    pub fn capacity(mut self, bytes: u64) -> Options {
+        self.capacity = Some(bytes);
+        self
+    }
+
+    /// Makes a file that the reference implementation can open: up to 1 GiB, one producer, one consumer, no checksums.
+    /// Messages over the end of the data section are copied there.
+    pub fn classic(mut self, classic: bool) -> Options {
+        self.classic = classic;
+        self
+    }
+
+    /// Access rights of a new file, 0600 unless told otherwise; the process's umask does not change them. Ignored on
+    /// Windows.
+    pub fn mode(mut self, mode: u32) -> Options {
+        self.mode = mode;
+        self
+    }
+
+    /// Brings every page into memory when opening, so that no message waits for it.
+    pub fn prefault(mut self, prefault: bool) -> Options {
+        self.prefault = prefault;
+        self
+    }
+
+    /// A CRC-32C for each record of a new ring, over its position, header and payload, checked by whoever reads it.
+    pub fn checksums(mut self, checksums: bool) -> Options {
+        self.checksums = checksums;
+        self
+    }
+
+    /// A sequence shared by all producers of a new ring: it stamps the ids, in the order of arrival across lanes, and
+    /// the ids given to `offer` are not used. Costs an atomic addition per message or batch.
+    pub fn sequence(mut self, sequence: bool) -> Options {
+        self.sequence = sequence;
+        self
+    }
+
+    /// How many producers a new ring has room for, each with a lane of its own: 1 to [`MAX_PRODUCERS`].
+    pub fn producers(mut self, producers: u32) -> Options {
+        self.producers = producers;
+        self
+    }
+
+    /// How many consumers a new ring has room for, 1 to [`MAX_CONSUMERS`]. With one, its place is always kept. With
+    /// more, each sees every message from when it joined, and only named ones are waited for while they are away.
+    pub fn consumers(mut self, consumers: u32) -> Options {
+        self.consumers = consumers;
+        self
+    }
+
+    /// What producers of a new ring do when it is full.
+    pub fn overflow(mut self, overflow: Overflow) -> Options {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Creates the ring, or opens the one that is there if it has the shape asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::create`], and [`Error::Options`] for what does not go together.
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Buffer> {
+        let path = path.as_ref();
+        loop {
+            if let Some(buffer) = self.try_create(path)? {
+                return Ok(buffer);
+            }
+            match Mapping::open(path, true) {
+                Ok(mapping) => return self.expect_shape(mapping),
+                // Removed by somebody between the two steps: make it after all.
+                Err(Error::NotFound { .. }) if path.symlink_metadata().is_err() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Creates the ring; an error if there is a file already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`]; otherwise as [`Options::create`].
+    pub fn create_new(&self, path: impl AsRef<Path>) -> Result<Buffer> {
+        let path = path.as_ref();
+        self.try_create(path)?.ok_or_else(|| Error::AlreadyExists { path: path.to_owned() })
+    }
+
+    /// Opens an existing ring. Of the options, a capacity must agree, and `prefault` is done; the file says the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::open`], and [`Error::Mismatch`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Buffer> {
+        let mapping = Mapping::open(path.as_ref(), true)?;
+        if let Some(capacity) = self.capacity {
+            expect(&mapping, "capacity", mapping.layout().capacity, capacity)?;
+        }
+        self.finish(mapping)
+    }
+
+    /// Opens a ring, waiting until the other side has made it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::connect`], and [`Error::Mismatch`].
+    pub fn connect(&self, path: impl AsRef<Path>, timeout: Duration) -> Result<Buffer> {
+        let path = path.as_ref();
+        let started = Instant::now();
+        loop {
+            let unfinished = match self.open(path) {
+                Err(Error::NotFound { .. }) => "the ring to be made",
+                // Other implementations make the file first and store the capacity last.
+                Err(Error::NotARing { reason, .. }) if reason.is_unfinished() => "the ring's header to be finished",
+                Err(Error::Truncated { .. }) => "the ring's file to have its full size",
+                other => return other,
+            };
+            let waited = started.elapsed();
+            if waited >= timeout {
+                return Err(Error::TimedOut { waited, awaited: unfinished });
+            }
+            std::thread::sleep(Duration::from_millis(1).min(timeout - waited));
+        }
+    }
+
+    fn try_create(&self, path: &Path) -> Result<Option<Buffer>> {
+        let creation = Creation { layout: self.layout()?, mode: self.mode };
+        Mapping::create(path, creation)?.map(|mapping| self.finish(mapping)).transpose()
+    }
+
+    fn finish(&self, mapping: Mapping) -> Result<Buffer> {
+        if self.prefault {
+            mapping.prefault()?;
+        }
+        Ok(Buffer { mapping: Arc::new(mapping) })
+    }
+
+    fn expect_shape(&self, mapping: Mapping) -> Result<Buffer> {
+        let (wanted, found) = (self.layout()?, *mapping.layout());
+        expect(&mapping, "capacity", found.capacity, wanted.capacity)?;
+        // A plain request is content with either format; anything special must be there.
+        if wanted != Layout::extended(wanted.capacity, 1, 1) {
+            expect(&mapping, "format (0 classic, 1 extended)", found.format as u64, wanted.format as u64)?;
+        }
+        expect(&mapping, "producers", found.lanes.into(), wanted.lanes.into())?;
+        expect(&mapping, "consumers", found.consumers.into(), wanted.consumers.into())?;
+        expect(&mapping, "checksums", found.checksums.into(), wanted.checksums.into())?;
+        expect(&mapping, "sequence", found.sequence.into(), wanted.sequence.into())?;
+        expect(&mapping, "overflow (0 wait, 1 drop oldest)", found.overflow as u64, wanted.overflow as u64)?;
+        self.finish(mapping)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let max = if self.classic { MAX_CLASSIC_CAPACITY } else { MAX_CAPACITY };
+        let capacity = self.capacity.ok_or(Error::Options("a new ring needs a capacity; set one with `capacity`"))?;
+        if !is_capacity(capacity, max) {
+            return Err(Error::Capacity { capacity, min: MIN_CAPACITY, max });
+        }
+        if !(1..=MAX_PRODUCERS).contains(&self.producers) {
+            return Err(Error::Options("a ring has 1 to 256 producers"));
+        }
+        if !(1..=MAX_CONSUMERS).contains(&self.consumers) {
+            return Err(Error::Options("a ring has 1 to 1024 consumers"));
+        }
+        if !self.classic {
+            let mut layout = Layout::extended(capacity, self.producers, self.consumers);
+            layout.checksums = self.checksums;
+            layout.sequence = self.sequence;
+            layout.overflow = self.overflow;
+            return Ok(layout);
+        }
+        if self.producers > 1 || self.consumers > 1 {
+            return Err(Error::Options("a classic ring has one producer and one consumer"));
+        }
+        if self.checksums || self.sequence || self.overflow != Overflow::Wait {
+            return Err(Error::Options(
+                "a classic ring has neither checksums, nor a shared sequence, nor drops messages",
+            ));
+        }
+        Ok(Layout::classic(capacity))
+    }
+}
+
+fn expect(mapping: &Mapping, field: &'static str, found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Mismatch { path: mapping.path().to_owned(), field, found, expected })
+}
+
+/// Process ids as the holders of roles wrote them down, for people to read.
+pub(crate) fn holder_pids(mapping: &Arc<Mapping>, offsets: impl Iterator<Item = usize>) -> Vec<u32> {
+    offsets.map(|offset| u32::from_le(mapping.half_word(offset).load(Relaxed))).collect()
+}

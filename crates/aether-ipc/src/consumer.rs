@@ -1,0 +1,965 @@
+//! `Consumer`: poll, drain, batches, and the merging of lanes.
+
+use std::{
+    cell::{Cell, OnceCell},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::*},
+    },
+    time::Duration,
+};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    bell,
+    cursor::ReadEnd,
+    error::{Corruption, Error, Result},
+    layout::{Overflow, cursor_line, lane_line},
+    mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
+    ownership::{Role, RoleLock, is_held},
+    record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header},
+    slots::{self, Place},
+    testing::step,
+    wait::{Wait, wait_until},
+};
+
+/// What a handler wants done with the message that it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It is done; go on.
+    Continue,
+    /// It stays in the ring, for a retry; stop.
+    Keep,
+    /// It is done; release it and all before it now, and go on.
+    Commit,
+    /// It is done; stop here.
+    Break,
+}
+
+/// What [`Consumer::poll`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// No message was there.
+    Empty,
+    /// The handler kept the message; it comes again.
+    Kept,
+    /// One message was handled and its space given back.
+    Released,
+}
+
+/// The order in which messages of several lanes come. Within a lane it is always the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Merge {
+    /// Lanes take turns, so that none starves. No order between lanes. The default.
+    #[default]
+    Fair,
+    /// The smallest id first: one total order, for lanes whose ids grow. A lane that is empty while its producer lives
+    /// holds the others back, since a smaller id may still come; with a shared sequence, only while the next number is
+    /// being committed. Looks at every lane for every message.
+    ById,
+}
+
+/// A message in the ring, borrowed until it is released.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    header: Header,
+    payload: &'a [u8],
+    lane: u32,
+    position: u64,
+}
+
+impl<'a> Message<'a> {
+    /// The application's id.
+    #[inline]
+    pub fn id(&self) -> i64 {
+        self.header.id
+    }
+
+    /// The application's type.
+    #[inline]
+    pub fn message_type(&self) -> i32 {
+        self.header.message_type
+    }
+
+    /// The bytes, in the mapping itself where possible; always in one piece, and aligned to 8.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The lane that it came through.
+    #[inline]
+    pub fn lane(&self) -> u32 {
+        self.lane
+    }
+
+    /// Its position in the lane, in bytes since the ring was made.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The payload as a value, in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layout`] if the payload has not the size of `T`, or `T` asks for an alignment of more than 8.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::{Buffer, Flow};
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// buffer.producer()?.offer_value(1, 0, &[1_u32, 2])?;
+    /// buffer.consumer()?.poll(|message| {
+    ///     assert_eq!(message.value::<[u32; 2]>().unwrap(), &[1, 2]);
+    ///     assert!(message.value::<u32>().is_err());
+    ///     Flow::Continue
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn value<T: FromBytes + Immutable + KnownLayout>(&self) -> Result<&'a T> {
+        T::ref_from_bytes(self.payload)
+            .map_err(|_| Error::Layout { payload: self.payload.len(), expected: size_of::<T>() })
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id())
+            .field("message_type", &self.message_type())
+            .field("length", &self.payload.len())
+            .field("lane", &self.lane)
+            .field("position", &self.position)
+            .finish()
+    }
+}
+
+/// Reads messages from a ring and releases them.
+///
+/// Nothing on the way of a message allocates, locks or calls the system, except waking a producer that sleeps.
+/// Dropping it, or the end of the process in whatever way, frees the role; what was not released comes again.
+#[derive(Debug)]
+pub struct Consumer {
+    lanes: Vec<LaneReader>,
+    /// One lane, read in place: the short way.
+    plain: bool,
+    /// 4 in a ring with checksums, else 0.
+    trailer: usize,
+    epoch: Epoch,
+    received: u64,
+    space_bell: Word<AtomicU32>,
+    cold: Box<Cold>,
+}
+
+/// One lane, as its consumer sees it.
+#[derive(Debug)]
+struct LaneReader {
+    lane: u32,
+    end: ReadEnd,
+    data: LaneData,
+    write: Word<AtomicU64>,
+    read: Word<AtomicU64>,
+    /// Only where the producer never waits.
+    oldest: Option<Word<AtomicU64>>,
+}
+
+#[derive(Debug)]
+struct Cold {
+    slot: u32,
+    durable: bool,
+    wait: Wait,
+    require_producer: bool,
+    merge: Merge,
+    untrusted: bool,
+    /// The lane whose turn it is.
+    turn: usize,
+    /// The next number of a shared sequence.
+    expected: Option<i64>,
+    /// Bytes lost that were not reported yet.
+    lagged: u64,
+    data_bell: Word<AtomicU32>,
+    /// A record that does not stand in one piece.
+    wrapped: Vec<u64>,
+    /// Records copied before they are checked.
+    copies: Vec<u64>,
+    lock: RoleLock,
+    mapping: Arc<Mapping>,
+}
+
+/// Committed records of one lane, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) index: usize,
+    pub(crate) lane: u32,
+    pub(crate) trailer: usize,
+    pub(crate) view: View,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// At most so many records.
+    pub(crate) limit: usize,
+}
+
+/// Most messages from one lane before the next one has its turn.
+const TURN: usize = 64;
+/// Most bytes copied at once, unless one message is longer.
+const COPY: usize = 64 << 10;
+
+impl Run {
+    /// Reads the record at `position`: its header once, checked before anything follows from it. Returns the message
+    /// and the position behind it.
+    ///
+    /// # Safety
+    ///
+    /// `position` is that of a record between `start` and `end`; the records of the run are mapped, committed and not
+    /// released during `'m`, and `wrapped`, if it is written, is neither moved nor written again during `'m`.
+    #[inline]
+    pub(crate) unsafe fn read<'m>(&self, position: u64, wrapped: &mut Vec<u64>) -> Result<(Message<'m>, u64)> {
+        // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
+        // that long; the words stand in the ring or in a copy.
+        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
+        let header = Header::decode(words.map(|word| word.load(Relaxed)));
+        let size = header
+            .validate(self.end.wrapping_sub(position), self.trailer)
+            .map_err(|reason| self.corrupt(position, reason))?;
+        let length = header.length as usize - HEADER_SIZE;
+        let start = position.wrapping_add(HEADER_SIZE as u64);
+        let bytes: &'m [u8] = match self.view.contiguous(start, length) {
+            // SAFETY: `length` bytes, which `validate` found to lie before the end of the run, in one piece from `place` on.
+            // They are committed, and the consumer has not released them: under the cursor protocol nobody writes them.
+            // (A peer that breaks the protocol is what `Consumer::set_untrusted` is for.)
+            Some(place) => unsafe { std::slice::from_raw_parts(place, length) },
+            None => {
+                wrapped.resize(length.div_ceil(8), 0);
+                // SAFETY: words of the ring.
+                unsafe { self.view.copy_out(start, wrapped) };
+                // SAFETY: initialised words, which stay as they are during 'm by this function's contract.
+                unsafe { std::slice::from_raw_parts(wrapped.as_ptr().cast(), length) }
+            }
+        };
+        let payload = if self.trailer == 0 { bytes } else { self.check(position, header, bytes)? };
+        Ok((Message { header, payload, lane: self.lane, position }, position.wrapping_add(size)))
+    }
+
+    /// Copies the record at `position` behind `copies`, and returns the position behind it; `None` if `whole` says that
+    /// it was written over meanwhile. The header is read once: what is checked is what stands in the copy.
+    pub(crate) fn copy(
+        &self,
+        position: u64,
+        copies: &mut Vec<u64>,
+        whole: impl Fn(u64) -> bool,
+    ) -> Result<Option<u64>> {
+        // SAFETY: words of the ring: a run that is copied is not itself a copy.
+        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
+        let words = words.map(|word| word.load(Relaxed));
+        let size = match Header::decode(words).validate(self.end.wrapping_sub(position), self.trailer) {
+            Ok(size) => size,
+            Err(reason) if whole(position) => return Err(self.corrupt(position, reason)),
+            Err(_) => return Ok(None),
+        };
+        let start = copies.len();
+        copies.extend_from_slice(&words);
+        copies.resize(start + (size / 8) as usize, 0);
+        // SAFETY: words of the ring.
+        unsafe { self.view.copy_out(position.wrapping_add(HEADER_SIZE as u64), &mut copies[start + 2..]) };
+        if whole(position) {
+            return Ok(Some(position.wrapping_add(size)));
+        }
+        copies.truncate(start);
+        Ok(None)
+    }
+
+    /// The payload of a record whose checksum holds.
+    fn check<'m>(&self, position: u64, header: Header, bytes: &'m [u8]) -> Result<&'m [u8]> {
+        // `validate` has seen to it that there are as many.
+        let (payload, stored) = bytes.split_at(bytes.len() - CHECKSUM_SIZE);
+        let found = stored.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
+        let computed = record::checksum(position, header, payload);
+        if found == computed {
+            Ok(payload)
+        } else {
+            Err(self.corrupt(position, Corruption::Checksum { found, computed }))
+        }
+    }
+
+    #[cold]
+    fn corrupt(&self, position: u64, reason: Corruption) -> Error {
+        Error::Corrupt { lane: self.lane, position, reason }
+    }
+}
+
+impl LaneReader {
+    /// Makes sure that what is committed is known, if nothing is left of what was.
+    #[inline]
+    fn refresh(&mut self) -> Result<()> {
+        if self.end.available() > 0 {
+            return Ok(());
+        }
+        self.look()
+    }
+
+    #[inline]
+    fn look(&mut self) -> Result<()> {
+        let corrupt = |end: &ReadEnd, reason| Error::Corrupt { lane: self.lane, position: end.position(), reason };
+        match &self.oldest {
+            None => self.end.refresh(&self.write).map_err(|reason| corrupt(&self.end, reason)),
+            Some(oldest) => match self.end.refresh_lossy(&self.write, oldest) {
+                Ok(0) => Ok(()),
+                Ok(bytes) => Err(Error::Lagged { bytes }),
+                Err(reason) => Err(corrupt(&self.end, reason)),
+            },
+        }
+    }
+
+    /// Whether anything was committed that was not read.
+    fn has_more(&self) -> bool {
+        u64::from_le(self.write.load(Acquire)) != self.end.position()
+    }
+
+    /// The id of the next record, which is available.
+    fn head(&self) -> i64 {
+        // SAFETY: a word of the ring.
+        let word = unsafe { self.data.word(self.end.position()) }.load(Relaxed);
+        u64::from_le(word).cast_signed()
+    }
+}
+
+impl Consumer {
+    pub(crate) fn new(mapping: &Arc<Mapping>) -> Result<Consumer> {
+        Ok(Consumer::hold(mapping, slots::take(mapping)?))
+    }
+
+    pub(crate) fn named(mapping: &Arc<Mapping>, name: &str) -> Result<Consumer> {
+        Ok(Consumer::hold(mapping, slots::take_named(mapping, name)?))
+    }
+
+    fn hold(mapping: &Arc<Mapping>, place: Place) -> Consumer {
+        let layout = *mapping.layout();
+        let Place { slot, durable, lock, ends } = place;
+        let lossy = layout.overflow == Overflow::DropOldest;
+        let lanes: Vec<LaneReader> = (0..layout.lanes)
+            .zip(ends)
+            .map(|(lane, end)| LaneReader {
+                lane,
+                end,
+                data: mapping.lane_data(lane),
+                write: mapping.word(layout.write_line(lane)),
+                read: mapping.word(layout.read_line(lane, slot)),
+                oldest: layout.oldest(lane).filter(|_| lossy).map(|offset| mapping.word(offset)),
+            })
+            .collect();
+        let space_bell = mapping.half_word(layout.space_bell());
+        slots::sign_in(mapping, layout.read_line(0, slot), &space_bell);
+        Consumer {
+            plain: lanes.len() == 1 && !lossy,
+            lanes,
+            trailer: if layout.checksums { CHECKSUM_SIZE } else { 0 },
+            epoch: Epoch::now(),
+            received: 0,
+            space_bell,
+            cold: Box::new(Cold {
+                slot,
+                durable,
+                wait: Wait::default(),
+                require_producer: false,
+                merge: Merge::default(),
+                untrusted: false,
+                turn: 0,
+                expected: None,
+                lagged: 0,
+                data_bell: mapping.half_word(layout.data_bell()),
+                wrapped: Vec::new(),
+                copies: Vec::new(),
+                lock,
+                mapping: mapping.clone(),
+            }),
+        }
+    }
+
+    /// Gives one message, if there is one, to `handler`, and releases it unless the handler keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`]: nothing was delivered, no cursor moved. [`Error::Lagged`] in a ring that drops messages.
+    /// [`Error::Forked`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Flow, Polled};
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// let (mut producer, mut consumer) = (buffer.producer()?, buffer.consumer()?);
+    /// assert_eq!(consumer.poll(|_| Flow::Continue)?, Polled::Empty);
+    /// producer.offer(1, 0, b"try me twice")?;
+    /// assert_eq!(consumer.poll(|_| Flow::Keep)?, Polled::Kept);
+    /// assert_eq!(consumer.poll(|_| Flow::Continue)?, Polled::Released);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A payload can't be kept past its release:
+    ///
+    /// ```compile_fail,E0521
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use aether_ipc::{Buffer, Flow};
+    /// # let mut consumer = Buffer::create(dir.path().join("ring"), 4096).unwrap().consumer().unwrap();
+    /// let mut kept: Option<&[u8]> = None;
+    /// consumer.poll(|message| {
+    ///     kept = Some(message.payload());
+    ///     Flow::Continue
+    /// });
+    /// ```
+    #[inline]
+    pub fn poll(&mut self, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
+        let Some(run) = self.next_run(1)? else { return Ok(Polled::Empty) };
+        // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message is
+        // gone; `wrapped` is not touched before.
+        let (message, next) = unsafe { run.read(run.start, &mut self.cold.wrapped) }?;
+        let id = message.id();
+        if handler(message) == Flow::Keep {
+            return Ok(Polled::Kept);
+        }
+        self.count(&run, next, 1, id);
+        self.release();
+        Ok(Polled::Released)
+    }
+
+    /// Gives up to `limit` messages to `handler`, then moves the cursor once. Returns how many were released. Ends
+    /// early when the ring is empty or the handler says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Consumer::poll), if the first message is the bad one; one further on is reported by the next call.
+    /// If the handler panics, the messages since the last release come again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Flow};
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// buffer.producer()?.offer_all(1, 0, &[10_u64, 20, 30])?;
+    /// let mut sum = 0;
+    /// let count = buffer.consumer()?.drain(100, |message| {
+    ///     sum += message.value::<u64>().unwrap();
+    ///     Flow::Continue
+    /// })?;
+    /// assert_eq!((count, sum), (3, 60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn drain(&mut self, limit: usize, mut handler: impl FnMut(Message<'_>) -> Flow) -> Result<usize> {
+        let mut total = 0;
+        let mut go_on = true;
+        while go_on && total < limit {
+            let run = match self.next_run(limit - total) {
+                Ok(Some(run)) => run,
+                Ok(None) => break,
+                Err(error) if total == 0 => return Err(error),
+                Err(error) => {
+                    self.defer(&error);
+                    break;
+                }
+            };
+            let mut position = run.start;
+            let mut done = 0;
+            let mut last_id = 0;
+            while position != run.end && done < run.limit {
+                // SAFETY: each record's position follows from the one before; none is released before its message is gone, and
+                // `wrapped` is only written for the next message.
+                let (message, next) = match unsafe { run.read(position, &mut self.cold.wrapped) } {
+                    Ok(record) => record,
+                    Err(error) if total + done == 0 => return Err(error),
+                    Err(_) => {
+                        go_on = false;
+                        break;
+                    }
+                };
+                last_id = message.id();
+                let flow = handler(message);
+                if flow == Flow::Keep {
+                    go_on = false;
+                    break;
+                }
+                position = next;
+                done += 1;
+                if flow == Flow::Commit {
+                    self.count(&run, position, 0, last_id);
+                    self.release();
+                } else if flow == Flow::Break {
+                    go_on = false;
+                    break;
+                }
+            }
+            self.count(&run, position, done, last_id);
+            total += done;
+        }
+        self.release();
+        Ok(total)
+    }
+
+    /// Borrows up to `limit` messages in place. Those that were iterated over are released when the batch drops; a loop
+    /// that was left early, and a panic in it, release no more than that: see [`Batch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Consumer::poll).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::Buffer;
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// buffer.producer()?.offer_all(1, 0, &[10_u64, 20, 30])?;
+    /// let mut consumer = buffer.consumer()?;
+    /// let mut ids = Vec::new();
+    /// for message in &consumer.batch(2)? {
+    ///     ids.push(message.id());
+    /// }
+    /// assert_eq!((ids, consumer.received()), (vec![1, 2], 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Messages live no longer than their batch:
+    ///
+    /// ```compile_fail,E0716
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let mut consumer = aether_ipc::Buffer::create(dir.path().join("ring"), 4096).unwrap().consumer().unwrap();
+    /// let first = consumer.batch(1).unwrap().iter().next();
+    /// println!("{first:?}");
+    /// ```
+    #[inline]
+    pub fn batch(&mut self, limit: usize) -> Result<Batch<'_>> {
+        let run = if limit == 0 { None } else { self.next_run(limit)? };
+        let start = run.map_or(0, |run| run.start);
+        Ok(Batch {
+            consumer: self,
+            run,
+            seen: Cell::new(Seen { position: start, count: 0, last_id: 0 }),
+            wrapped: OnceCell::new(),
+            kept: false,
+        })
+    }
+
+    /// Waits until a message is there, as [`set_wait`](Consumer::set_wait) says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], where [`require_producer`](Consumer::require_producer) asked for it; [`Error::Forked`],
+    /// [`Error::Truncated`].
+    pub fn wait(&mut self) -> Result<()> {
+        self.wait_for(None)
+    }
+
+    /// As [`wait`](Consumer::wait), at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Consumer::wait), and [`Error::TimedOut`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use std::time::Duration;
+    /// use aether_ipc::{Buffer, Error};
+    /// let mut consumer = Buffer::create(dir.path().join("ring"), 4096)?.consumer()?;
+    /// assert!(matches!(consumer.wait_within(Duration::from_millis(1)), Err(Error::TimedOut { .. })));
+    /// consumer.require_producer(true);
+    /// assert!(matches!(consumer.wait(), Err(Error::Closed)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_within(&mut self, timeout: Duration) -> Result<()> {
+        self.wait_for(Some(timeout))
+    }
+
+    fn wait_for(&mut self, timeout: Option<Duration>) -> Result<()> {
+        let bell = self.cold.data_bell.clone();
+        let mapping = self.cold.mapping.clone();
+        let strategy = self.cold.wait;
+        let longest = || slots::longest_sleep_of_consumers(&mapping);
+        wait_until(strategy, timeout, "a message", &bell, longest, |tick| {
+            self.check_epoch()?;
+            if self.is_ready()? {
+                return Ok(true);
+            }
+            // Asked in this order: what a producer committed before it went is seen by the second look.
+            if tick && self.cold.require_producer && !self.has_producer()? && !self.is_ready()? {
+                return Err(Error::Closed);
+            }
+            Ok(false)
+        })
+    }
+
+    fn is_ready(&mut self) -> Result<bool> {
+        match self.cold.merge {
+            Merge::ById if self.lanes.len() > 1 => Ok(self.smallest_id()?.is_some()),
+            _ => Ok(self.lanes.iter().any(LaneReader::has_more)),
+        }
+    }
+
+    #[inline]
+    fn check_epoch(&mut self) -> Result<()> {
+        if self.epoch.is_current() { Ok(()) } else { self.look_for_disturbance() }
+    }
+
+    #[cold]
+    fn look_for_disturbance(&mut self) -> Result<()> {
+        if self.cold.lock.is_inherited() {
+            return Err(Error::Forked);
+        }
+        self.cold.mapping.check_whole()?;
+        self.epoch = Epoch::now();
+        Ok(())
+    }
+
+    /// The next records to read, of one lane; at least one, at most `limit`.
+    #[inline]
+    fn next_run(&mut self, limit: usize) -> Result<Option<Run>> {
+        self.check_epoch()?;
+        if !self.plain {
+            return self.next_run_of_many(limit);
+        }
+        self.lanes[0].refresh()?;
+        Ok(self.run(0, limit))
+    }
+
+    #[inline]
+    fn run(&self, index: usize, limit: usize) -> Option<Run> {
+        let lane = &self.lanes[index];
+        let (start, available) = (lane.end.position(), lane.end.available());
+        (available > 0).then(|| Run {
+            index,
+            lane: lane.lane,
+            trailer: self.trailer,
+            view: *lane.data,
+            start,
+            end: start.wrapping_add(available),
+            limit,
+        })
+    }
+
+    /// Remembers an error that would not come again, when messages have to be reported first.
+    #[cold]
+    fn defer(&mut self, error: &Error) {
+        if let Error::Lagged { bytes } = error {
+            self.cold.lagged += bytes;
+        }
+    }
+
+    #[inline(never)]
+    fn next_run_of_many(&mut self, limit: usize) -> Result<Option<Run>> {
+        if self.cold.lagged > 0 {
+            return Err(Error::Lagged { bytes: std::mem::take(&mut self.cold.lagged) });
+        }
+        let (index, limit) = match self.cold.merge {
+            Merge::ById if self.lanes.len() > 1 => match self.smallest_id()? {
+                Some(index) => (index, 1),
+                None => return Ok(None),
+            },
+            _ => match self.next_in_turn()? {
+                Some(index) => (index, if self.lanes.len() > 1 { limit.min(TURN) } else { limit }),
+                None => return Ok(None),
+            },
+        };
+        if self.cold.untrusted || self.lanes[index].oldest.is_some() {
+            return self.copy_run(index, limit);
+        }
+        Ok(self.run(index, limit))
+    }
+
+    fn next_in_turn(&mut self) -> Result<Option<usize>> {
+        let count = self.lanes.len();
+        for step in 0..count {
+            let index = (self.cold.turn + step) % count;
+            self.lanes[index].refresh()?;
+            if self.lanes[index].end.available() > 0 {
+                self.cold.turn = (index + 1) % count;
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The lane with the smallest id, if no smaller one can come.
+    fn smallest_id(&mut self) -> Result<Option<usize>> {
+        let Some((id, index)) = self.smallest_head()? else { return Ok(None) };
+        let settled = match self.cold.expected {
+            Some(expected) if self.cold.mapping.layout().sequence => id == expected,
+            // All lanes have a message: none can send a smaller one.
+            _ => !self.cold.mapping.layout().sequence && self.lanes.iter().all(|lane| lane.end.available() > 0),
+        };
+        if settled {
+            return Ok(Some(index));
+        }
+        if self.may_send_smaller()? {
+            return Ok(None);
+        }
+        // What was committed before those producers were done or dead is visible now.
+        Ok(self.smallest_head()?.map(|(_, index)| index))
+    }
+
+    fn smallest_head(&mut self) -> Result<Option<(i64, usize)>> {
+        let mut smallest = None;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.refresh()?;
+            if lane.end.available() > 0 {
+                let head = (lane.head(), index);
+                smallest = Some(smallest.map_or(head, |other| head.min(other)));
+            }
+        }
+        Ok(smallest)
+    }
+
+    /// Whether a lane without a message has a producer that may still commit a smaller id than those that wait.
+    fn may_send_smaller(&self) -> Result<bool> {
+        let mapping = &self.cold.mapping;
+        let layout = mapping.layout();
+        for lane in self.lanes.iter().filter(|lane| lane.end.available() == 0) {
+            let word_says_so = if layout.sequence {
+                // Between taking a number and committing it. Acquire: when it is over, the record is visible.
+                mapping.word(layout.lane_line(lane.lane) + lane_line::BUSY).load(Acquire) != 0
+            } else {
+                mapping.half_word(layout.write_line(lane.lane) + cursor_line::WAKING).load(Acquire) != 0
+            };
+            // The word may be a dead producer's; the lock is asked last, as it costs a system call.
+            if word_says_so && is_held(mapping, Role::Producer(lane.lane))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Copies records out of the ring, then checks them: nothing that changes meanwhile can do harm, or be delivered
+    /// torn. Returns them as a run in the copy.
+    fn copy_run(&mut self, index: usize, limit: usize) -> Result<Option<Run>> {
+        let Some(run) = self.run(index, limit) else { return Ok(None) };
+        let lane = &self.lanes[index];
+        let whole = |position| lane.oldest.as_ref().is_none_or(|oldest| ReadEnd::still_whole(position, oldest));
+        let copies = &mut self.cold.copies;
+        copies.clear();
+        let mut position = run.start;
+        let mut count = 0;
+        while position != run.end && count < limit && (count == 0 || copies.len() * 8 < COPY) {
+            match run.copy(position, copies, whole) {
+                Ok(Some(next)) => position = next,
+                Ok(None) => break,
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+            count += 1;
+        }
+        if count == 0 {
+            // Written over under our hands: the next look says how much is lost.
+            self.lanes[index].look()?;
+            return Ok(None);
+        }
+        let view = View::of_copy(copies, run.start);
+        Ok(Some(Run { view, end: position, ..run }))
+    }
+
+    /// Counts the records of a run before `position` as read.
+    #[inline]
+    fn count(&mut self, run: &Run, position: u64, count: usize, last_id: i64) {
+        let end = &mut self.lanes[run.index].end;
+        let size = position.wrapping_sub(end.position());
+        end.advance(size);
+        self.received += count as u64;
+        if !self.plain && size > 0 {
+            self.cold.expected = Some(last_id.wrapping_add(1));
+        }
+    }
+
+    /// Gives the space of what was read back to the producers.
+    #[inline]
+    fn release(&mut self) {
+        step("release");
+        let mut released = false;
+        for lane in &mut self.lanes {
+            released |= lane.end.release(&lane.read);
+        }
+        step("released");
+        if released && bell::wanted(&self.space_bell) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if bell::ring(&self.space_bell) {
+            step("rung");
+            wake_all(&self.space_bell);
+        }
+    }
+
+    /// How [`wait`](Consumer::wait) waits: [`Wait::Park`] unless set.
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.cold.wait = wait;
+    }
+
+    /// Whether waiting at an empty ring that no producer holds ends with [`Error::Closed`]. Off unless set: a producer
+    /// may come later.
+    pub fn require_producer(&mut self, required: bool) {
+        self.cold.require_producer = required;
+    }
+
+    /// The order in which messages of several lanes come: [`Merge::Fair`] unless set.
+    pub fn set_merge(&mut self, merge: Merge) {
+        self.cold.merge = merge;
+    }
+
+    /// Reads by copying first and checking then, for producers that may mean harm: whatever they write into the ring
+    /// meanwhile, a payload does not change while it is looked at. Costs the copy. Off unless set, except in rings that
+    /// drop messages, which are always read so.
+    pub fn set_untrusted(&mut self, untrusted: bool) {
+        self.cold.untrusted = untrusted;
+        self.plain = self.lanes.len() == 1 && !untrusted && self.lanes[0].oldest.is_none();
+    }
+
+    /// Whether any process produces now. Asks the system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with what the system said.
+    pub fn has_producer(&self) -> Result<bool> {
+        slots::has_producer(&self.cold.mapping)
+    }
+
+    /// Bytes committed in all lanes that this consumer has not read; an instant's truth.
+    pub fn available_bytes(&self) -> u64 {
+        let capacity = self.cold.mapping.layout().capacity;
+        let waiting =
+            |lane: &LaneReader| u64::from_le(lane.write.load(Acquire)).wrapping_sub(lane.end.position()).min(capacity);
+        self.lanes.iter().map(waiting).sum()
+    }
+
+    /// What this consumer has released of lane 0, in bytes since the ring was made.
+    pub fn position(&self) -> u64 {
+        self.lanes[0].end.released()
+    }
+
+    /// Messages released since this consumer was taken.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let cold = &self.cold;
+        if cold.lock.is_inherited() {
+            return;
+        }
+        if cold.durable {
+            slots::sign_out(&cold.mapping, cold.mapping.layout().read_line(0, cold.slot));
+            // A producer that waits while there is a consumer has to look again.
+            self.ring();
+        } else {
+            slots::vacate(&cold.mapping, cold.slot);
+        }
+    }
+}
+
+/// Messages borrowed in place.
+///
+/// When it drops, those that an iterator has yielded are released: all of them after a loop that ran to its end, and
+/// those up to the one at hand after a `break`. After [`keep`](Batch::keep), or if the thread is panicking, none are.
+/// A bad record ends the iteration before it; the consumer's next call reports it.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    consumer: &'a mut Consumer,
+    run: Option<Run>,
+    seen: Cell<Seen>,
+    /// The record that does not stand in one piece: no run has more than one.
+    wrapped: OnceCell<(u64, Vec<u64>)>,
+    kept: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    position: u64,
+    count: usize,
+    last_id: i64,
+}
+
+impl Batch<'_> {
+    /// Whether no message was there.
+    pub fn is_empty(&self) -> bool {
+        self.run.is_none()
+    }
+
+    /// Iterates over the messages, from the first.
+    #[inline]
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter { batch: self, position: self.run.map_or(0, |run| run.start), count: 0 }
+    }
+
+    /// Drops the batch without releasing any message: they come again.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    fn read_wrapped(&self, run: &Run, position: u64) -> Option<(Message<'_>, u64)> {
+        let mut copy = Vec::new();
+        // SAFETY: as in `BatchIter::next`; the copy's heap memory stays where it is when it moves into the cell, which
+        // keeps it as long as the batch lives, or is dropped here together with the message.
+        let (message, next) = unsafe { run.read(position, &mut copy) }.ok()?;
+        let (at, _) = self.wrapped.get_or_init(|| (position, copy));
+        // The first one stays. The same position read again is the same record; another one is a peer's doing.
+        (*at == position).then_some(())?;
+        let (_, kept) = self.wrapped.get()?;
+        let payload = kept.as_bytes().get(..message.payload.len())?;
+        Some((Message { payload, ..message }, next))
+    }
+}
+
+impl<'b> IntoIterator for &'b Batch<'_> {
+    type Item = Message<'b>;
+    type IntoIter = BatchIter<'b>;
+
+    fn into_iter(self) -> BatchIter<'b> {
+        self.iter()
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let seen = self.seen.get();
+        if let Some(run) = self.run
+            && seen.count > 0
+            && !self.kept
+            && !std::thread::panicking()
+        {
+            self.consumer.count(&run, seen.position, seen.count, seen.last_id);
+            self.consumer.release();
+        }
+    }
+}
+
+/// Iterator over the messages of a [`Batch`].
+#[derive(Debug, Clone)]
+pub struct BatchIter<'b> {
+    batch: &'b Batch<'b>,
+    position: u64,
+    count: usize,
+}
+
+impl<'b> Iterator for BatchIter<'b> {
+    type Item = Message<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message<'b>> {
+        let run = self.batch.run.as_ref()?;
+        if self.position == run.end || self.count == run.limit {
+            return None;
+        }
+        let mut none = Vec::new();
+        // SAFETY: each record's position follows from the one before. None is released before the batch drops, which the
+        // message borrows. An empty vector that was not written is no memory; if it was, the message is not used.
+        let (message, next) = unsafe { run.read(self.position, &mut none) }.ok()?;
+        let (message, next) =
+            if none.is_empty() { (message, next) } else { self.batch.read_wrapped(run, self.position)? };
+        self.position = next;
+        self.count += 1;
+        if self.count > self.batch.seen.get().count {
+            self.batch.seen.set(Seen { position: next, count: self.count, last_id: message.id() });
+        }
+        Some(message)
+    }
+}

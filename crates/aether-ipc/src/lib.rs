@@ -1,0 +1,32 @@
+#![doc = include_str!("lib.md")]
+#![deny(missing_docs, rustdoc::broken_intra_doc_links)]
+
+mod bell;
+mod buffer;
+mod consumer;
+mod cursor;
+mod error;
+mod layout;
+mod mapping;
+mod observer;
+mod ownership;
+mod producer;
+mod record;
+pub mod recovery;
+mod slots;
+mod sync;
+#[doc(hidden)]
+pub mod testing;
+mod wait;
+
+pub use buffer::{Buffer, Options};
+pub use consumer::{Batch, BatchIter, Consumer, Flow, Merge, Message, Polled};
+pub use error::{Corruption, Error, HeaderFault, Result};
+pub use layout::{
+    Format, MAX_CAPACITY, MAX_CLASSIC_CAPACITY, MAX_CONSUMERS, MAX_NAME, MAX_PRODUCERS, MIN_CAPACITY, Overflow,
+};
+pub use mapping::guard_bus_errors;
+pub use observer::{ConsumerInfo, Info, LaneInfo, Observer, Tail};
+pub use producer::{Claim, Producer, ProducerBatch};
+pub use record::{ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE};
+pub use wait::{UnknownWait, Wait};

@@ -1,0 +1,740 @@
+//! `Producer`: offer, put, claim and commit, batches.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::*},
+    },
+    time::{Duration, Instant},
+};
+
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::{
+    bell,
+    buffer::holder_pids,
+    cursor::WriteEnd,
+    error::{Error, Result},
+    layout::{Layout, Overflow, cursor_line, lane_line},
+    mapping::{Epoch, LaneData, Mapping, Word, wake_all},
+    ownership::{Role, RoleLock},
+    record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
+    slots,
+    testing::step,
+    wait::{Wait, wait_until},
+};
+
+/// Writes messages into a ring. One per lane at a time, in all processes.
+///
+/// A message for which [`offer`](Producer::offer), [`put`](Producer::put) or a commit returned is delivered, whatever
+/// dies afterwards; one for which it did not return whole does not exist. Nothing on the way of a message allocates,
+/// locks or calls the system, except waking a consumer that sleeps.
+///
+/// Dropping it, or the end of the process in whatever way, frees the lane for the next producer.
+#[derive(Debug)]
+pub struct Producer {
+    end: WriteEnd,
+    data: LaneData,
+    write: Word<AtomicU64>,
+    bell: Word<AtomicU32>,
+    epoch: Epoch,
+    max_payload: usize,
+    /// 4 in a ring with checksums, else 0.
+    trailer: usize,
+    /// Records get an id or a checksum when they are published.
+    seals: bool,
+    /// Readers may copy while this side writes: word by word, then.
+    lossy: bool,
+    offered: u64,
+    cold: Box<Cold>,
+}
+
+/// What no message needs that finds space.
+#[derive(Debug)]
+struct Cold {
+    lane: u32,
+    wait: Wait,
+    require_consumer: bool,
+    /// The read cursors of all consumers in this lane.
+    reads: Vec<Word<AtomicU64>>,
+    oldest: Option<Word<AtomicU64>>,
+    sequence: Option<Sequence>,
+    space_bell: Word<AtomicU32>,
+    last_look: Option<Instant>,
+    /// Where a payload is written that does not stand in one piece, or is still to be copied word by word.
+    scratch: Vec<u8>,
+    lock: RoleLock,
+    mapping: Arc<Mapping>,
+}
+
+/// The words that stamp ids.
+#[derive(Debug)]
+struct Sequence {
+    next: Word<AtomicU64>,
+    /// 1 while this lane may hold an id that is not committed yet.
+    busy: Word<AtomicU64>,
+}
+
+/// The least time between two looks at whether consumers are alive, which cost system calls.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+impl Producer {
+    pub(crate) fn new(mapping: &Arc<Mapping>) -> Result<Producer> {
+        let layout = *mapping.layout();
+        for lane in 0..layout.lanes {
+            if let Some(lock) = RoleLock::try_take(mapping, Role::Producer(lane))? {
+                return Producer::hold(mapping, &layout, lane, lock);
+            }
+        }
+        Err(Error::RoleTaken {
+            path: mapping.path().to_owned(),
+            role: "producer".to_owned(),
+            holders: holder_pids(mapping, (0..layout.lanes).map(|lane| layout.write_line(lane) + cursor_line::PID)),
+        })
+    }
+
+    fn hold(mapping: &Arc<Mapping>, layout: &Layout, lane: u32, lock: RoleLock) -> Result<Producer> {
+        let write = mapping.word(layout.write_line(lane));
+        let oldest = layout.oldest(lane).map(|offset| mapping.word(offset));
+        let lossy = layout.overflow == Overflow::DropOldest;
+        let mut end = WriteEnd::resume(&write, layout.capacity).map_err(|reason| Error::Corrupt {
+            lane,
+            position: u64::from_le(write.load(Relaxed)),
+            reason,
+        })?;
+        if let (true, Some(oldest)) = (lossy, &oldest) {
+            end.resume_lossy(oldest);
+        }
+        let sequence = layout.sequence.then(|| Sequence {
+            next: mapping.word(layout.sequence_word()),
+            busy: mapping.word(layout.lane_line(lane) + lane_line::BUSY),
+        });
+        if let Some(sequence) = &sequence {
+            // A predecessor may have died with it set; what it had not committed does not exist.
+            sequence.busy.store(0, Release);
+        }
+        let trailer = if layout.checksums { CHECKSUM_SIZE } else { 0 };
+        let largest = layout.capacity.min(u64::from(u32::MAX) & !7) as usize;
+        let producer = Producer {
+            end,
+            data: mapping.lane_data(lane),
+            write,
+            bell: mapping.half_word(layout.data_bell()),
+            epoch: Epoch::now(),
+            max_payload: largest - HEADER_SIZE - trailer,
+            trailer,
+            seals: layout.checksums || layout.sequence,
+            lossy,
+            offered: 0,
+            cold: Box::new(Cold {
+                lane,
+                wait: Wait::default(),
+                require_consumer: false,
+                reads: (0..layout.consumers).map(|slot| mapping.word(layout.read_line(lane, slot))).collect(),
+                oldest,
+                sequence,
+                space_bell: mapping.half_word(layout.space_bell()),
+                last_look: None,
+                scratch: Vec::new(),
+                lock,
+                mapping: mapping.clone(),
+            }),
+        };
+        slots::sign_in(mapping, layout.write_line(lane), &producer.bell);
+        Ok(producer)
+    }
+
+    /// Puts one message into the ring if there is space. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] (or [`Error::NoConsumer`], where asked for): nothing was written. [`Error::TooLarge`],
+    /// [`Error::Corrupt`] if the consumer's cursor is impossible, [`Error::Forked`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Error};
+    /// let mut producer = Buffer::create(dir.path().join("ring"), 1024)?.producer()?;
+    /// for id in 0..1024 / 24 {
+    ///     producer.offer(id, 0, &id.to_le_bytes())?;
+    /// }
+    /// assert!(matches!(producer.offer(42, 0, b"one more"), Err(Error::Full)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn offer(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        let to = self.write_record(self.end.position(), id, message_type, payload)?;
+        self.publish(to, 1);
+        Ok(())
+    }
+
+    /// Puts one message into the ring, waiting for space as [`set_wait`](Producer::set_wait) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer), but never [`Error::Full`].
+    #[inline]
+    pub fn put(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        match self.offer(id, message_type, payload) {
+            Err(Error::Full) => self.put_slowly(None, id, message_type, payload),
+            other => other,
+        }
+    }
+
+    /// As [`put`](Producer::put), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Producer::put), and [`Error::TimedOut`]: nothing was written.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use std::time::Duration;
+    /// use aether_ipc::{Buffer, Error};
+    /// let mut producer = Buffer::create(dir.path().join("ring"), 1024)?.producer()?;
+    /// producer.offer(1, 0, &[0; 1000])?;
+    /// let late = producer.put_within(Duration::from_millis(1), 2, 0, b"no space for this");
+    /// assert!(matches!(late, Err(Error::TimedOut { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put_within(&mut self, timeout: Duration, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        match self.offer(id, message_type, payload) {
+            Err(Error::Full) => self.put_slowly(Some(timeout), id, message_type, payload),
+            other => other,
+        }
+    }
+
+    /// Puts the bytes of a value into the ring: [`offer`](Producer::offer), for types whose bytes are all there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::{Buffer, Flow};
+    /// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Debug, PartialEq)]
+    /// #[repr(C)]
+    /// struct Quote { bid: f64, ask: f64 }
+    ///
+    /// let buffer = Buffer::create(dir.path().join("ring"), 4096)?;
+    /// buffer.producer()?.offer_value(1, 0, &Quote { bid: 1.25, ask: 1.5 })?;
+    /// buffer.consumer()?.poll(|message| {
+    ///     assert_eq!(message.value::<Quote>().unwrap(), &Quote { bid: 1.25, ask: 1.5 });
+    ///     Flow::Continue
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn offer_value<T: IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        id: i64,
+        message_type: i32,
+        value: &T,
+    ) -> Result<()> {
+        self.offer(id, message_type, value.as_bytes())
+    }
+
+    /// Puts as many of `values` into the ring as there is space for, each a message of its own, with ids counting up
+    /// from `first_id`, and publishes them at once. Returns how many were taken, 0 if the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer), but never [`Error::Full`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::Buffer;
+    /// let mut producer = Buffer::create(dir.path().join("ring"), 1024)?.producer()?;
+    /// assert_eq!(producer.offer_all(1, 0, &[1_u64; 100])?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn offer_all<T: IntoBytes + Immutable>(
+        &mut self,
+        first_id: i64,
+        message_type: i32,
+        values: &[T],
+    ) -> Result<usize> {
+        self.offer_each(first_id, message_type, values.iter().map(T::as_bytes))
+    }
+
+    /// As [`offer_all`](Producer::offer_all), for records of `size` bytes each that stand one after the other in
+    /// `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer_all`](Producer::offer_all), and [`Error::Layout`] if `bytes` holds no whole number of records.
+    pub fn offer_array(&mut self, first_id: i64, message_type: i32, size: usize, bytes: &[u8]) -> Result<usize> {
+        if size == 0 || !bytes.len().is_multiple_of(size) {
+            return Err(Error::Layout { payload: bytes.len(), expected: size });
+        }
+        self.offer_each(first_id, message_type, bytes.chunks_exact(size))
+    }
+
+    #[inline]
+    fn offer_each<'p>(
+        &mut self,
+        first_id: i64,
+        message_type: i32,
+        payloads: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<usize> {
+        let mut to = self.end.position();
+        let mut count = 0;
+        for payload in payloads {
+            match self.write_record(to, first_id.wrapping_add(count), message_type, payload) {
+                Ok(next) => to = next,
+                Err(Error::Full) => break,
+                Err(error) if count == 0 => return Err(error),
+                // What was written is good; the error comes again with the next call.
+                Err(_) => break,
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.publish(to, count as u64);
+        }
+        Ok(count as usize)
+    }
+
+    /// Reserves a message of `length` bytes, to be written in place: no copy. Nobody sees it before
+    /// [`Claim::commit`], and dropping the claim aborts it.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::Buffer;
+    /// let mut producer = Buffer::create(dir.path().join("ring"), 4096)?.producer()?;
+    /// let mut claim = producer.claim(5)?;
+    /// claim.payload_mut().copy_from_slice(b"hello");
+    /// claim.commit(1, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_>> {
+        let position = self.end.position();
+        let size = self.make_room(position, length)?;
+        let place = match self.data.contiguous(position, HEADER_SIZE + length) {
+            Some(place) if !self.lossy => place.wrapping_add(HEADER_SIZE),
+            _ => {
+                let scratch = &mut self.cold.scratch;
+                if scratch.len() < length {
+                    scratch.resize(length, 0);
+                }
+                scratch.as_mut_ptr()
+            }
+        };
+        Ok(Claim { producer: self, place, length, size })
+    }
+
+    /// Starts a batch: many messages, one publication. Dropping it without [`ProducerBatch::commit`] aborts them all.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use aether_ipc::Buffer;
+    /// let mut producer = Buffer::create(dir.path().join("ring"), 4096)?.producer()?;
+    /// let mut batch = producer.batch();
+    /// for id in 0..10 {
+    ///     batch.push(id, 0, b"tick")?;
+    /// }
+    /// assert_eq!(batch.commit(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn batch(&mut self) -> ProducerBatch<'_> {
+        let end = self.end.position();
+        ProducerBatch { producer: self, end, count: 0 }
+    }
+
+    /// Waits until a message of `length` bytes has space, as [`set_wait`](Producer::set_wait) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_within`](Producer::put_within); without a `timeout`, never [`Error::TimedOut`].
+    pub fn wait_for_space(&mut self, length: usize, timeout: Option<Duration>) -> Result<()> {
+        let strategy = self.cold.wait;
+        let bell = self.cold.space_bell.clone();
+        let mapping = self.cold.mapping.clone();
+        wait_until(
+            strategy,
+            timeout,
+            "space in the ring",
+            &bell,
+            || slots::longest_sleep_of_producers(&mapping),
+            |tick| {
+                if tick {
+                    self.cold.last_look = None;
+                }
+                match self.make_room(self.end.position(), length) {
+                    Ok(_) => Ok(true),
+                    Err(Error::Full) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            },
+        )
+    }
+
+    #[cold]
+    fn put_slowly(&mut self, timeout: Option<Duration>, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        self.wait_for_space(payload.len(), timeout)?;
+        self.offer(id, message_type, payload)
+    }
+
+    /// Writes a record at `position`, where nobody looks yet. Returns the position behind it.
+    #[inline]
+    fn write_record(&mut self, position: u64, id: i64, message_type: i32, payload: &[u8]) -> Result<u64> {
+        let size = self.make_room(position, payload.len())?;
+        self.write_header(position, id, message_type, payload.len());
+        match self.data.contiguous(position, HEADER_SIZE + payload.len()) {
+            // SAFETY: `make_room` found that `size` bytes from `position` on, which the header and the payload are part of,
+            // have been released by every consumer and are not committed: under the cursor protocol they are this
+            // producer's alone, whose `&mut self` this is. They are mapped in one piece from `place` on. The payload is
+            // a slice of other memory: nobody can hold a slice of bytes that are not committed, except of a claim,
+            // which borrows the producer.
+            Some(place) if !self.lossy => unsafe {
+                std::ptr::copy_nonoverlapping(payload.as_ptr(), place.wrapping_add(HEADER_SIZE), payload.len());
+            },
+            _ => self.copy_in(position, payload),
+        }
+        step("written");
+        Ok(position.wrapping_add(size))
+    }
+
+    #[inline]
+    fn write_header(&mut self, position: u64, id: i64, message_type: i32, payload: usize) {
+        let length = (HEADER_SIZE + payload + self.trailer) as u32;
+        let words = Header { id, length, message_type }.encode();
+        // SAFETY: as in `write_record`.
+        unsafe {
+            self.data.word(position).store(words[0], Relaxed);
+            self.data.word(position.wrapping_add(8)).store(words[1], Relaxed);
+        }
+    }
+
+    #[cold]
+    fn copy_in(&mut self, position: u64, payload: &[u8]) {
+        // SAFETY: as in `write_record`; atomic stores, since in a lossy ring copying readers may look meanwhile.
+        unsafe { self.data.copy_in(position.wrapping_add(HEADER_SIZE as u64), payload) };
+    }
+
+    /// Checks that a record with `payload` bytes has space at `position`. Returns the bytes that it takes.
+    #[inline]
+    fn make_room(&mut self, position: u64, payload: usize) -> Result<u64> {
+        if payload > self.max_payload {
+            return Err(Error::TooLarge { payload, max: self.max_payload });
+        }
+        if !self.epoch.is_current() {
+            self.look_for_disturbance()?;
+        }
+        let size = padded(HEADER_SIZE + payload + self.trailer) as u64;
+        if self.end.room(position) < size {
+            self.look_for_space(position, size)?;
+        }
+        Ok(size)
+    }
+
+    /// Commits everything before `to`.
+    #[inline]
+    fn publish(&mut self, to: u64, count: u64) {
+        if self.seals {
+            self.seal(to, count);
+        }
+        step("publish");
+        self.end.publish(&self.write, to);
+        step("published");
+        if self.seals {
+            self.sealed();
+        }
+        self.offered += count;
+        if bell::wanted(&self.bell) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if bell::ring(&self.bell) {
+            wake_all(&self.bell);
+        }
+    }
+
+    /// Stamps ids and checksums into the records between the write cursor and `to`.
+    fn seal(&mut self, to: u64, count: u64) {
+        let mut next_id = self.cold.sequence.as_ref().map(|sequence| {
+            sequence.busy.store(1_u64.to_le(), Relaxed);
+            step("busy");
+            // Acquire and release: whoever sees a record with a later id sees that this lane was busy.
+            let id = sequence.next.fetch_add(count, AcqRel);
+            step("stamped");
+            id
+        });
+        let lane = self.data.clone();
+        let mut position = self.end.position();
+        while position != to {
+            // SAFETY: these are words of the ring, this producer's alone until published.
+            let words = unsafe { [lane.word(position), lane.word(position.wrapping_add(8))] };
+            let mut header = Header::decode(words.map(|word| word.load(Relaxed)));
+            // Written by this process a moment ago. A peer that means harm may have changed it since; that must not lead
+            // out of the ring.
+            let Ok(size) = header.validate(to.wrapping_sub(position), self.trailer) else { return };
+            if let Some(id) = &mut next_id {
+                header.id = id.cast_signed();
+                words[0].store(header.encode()[0], Relaxed);
+                *id += 1;
+            }
+            if self.trailer > 0 {
+                self.write_checksum(position, header);
+            }
+            position = position.wrapping_add(size);
+        }
+    }
+
+    fn write_checksum(&mut self, position: u64, header: Header) {
+        let payload = header.length as usize - HEADER_SIZE - CHECKSUM_SIZE;
+        let start = position.wrapping_add(HEADER_SIZE as u64);
+        let checksum = match self.data.contiguous(start, payload) {
+            // SAFETY: `payload` bytes, mapped in one piece and this producer's alone until published.
+            Some(place) => record::checksum(position, header, unsafe { std::slice::from_raw_parts(place, payload) }),
+            None => {
+                let mut copy = vec![0; payload.div_ceil(8)];
+                // SAFETY: words of the ring.
+                unsafe { self.data.copy_out(start, &mut copy) };
+                record::checksum(position, header, &copy.as_bytes()[..payload])
+            }
+        };
+        // The trailer starts right behind the payload and may touch two words.
+        for (index, byte) in checksum.to_le_bytes().into_iter().enumerate() {
+            let at = start.wrapping_add((payload + index) as u64);
+            let shift = 8 * (at % 8);
+            // SAFETY: words of the ring, this producer's alone until published.
+            let word = unsafe { self.data.word(at & !7) };
+            let value = u64::from_le(word.load(Relaxed)) & !(0xFF << shift) | u64::from(byte) << shift;
+            word.store(value.to_le(), Relaxed);
+        }
+    }
+
+    fn sealed(&self) {
+        if let Some(sequence) = &self.cold.sequence {
+            // Release: whoever sees it sees the record that was published before.
+            sequence.busy.store(0, Release);
+        }
+    }
+
+    #[cold]
+    fn look_for_disturbance(&mut self) -> Result<()> {
+        if self.cold.lock.is_inherited() {
+            return Err(Error::Forked);
+        }
+        self.cold.mapping.check_whole()?;
+        self.epoch = Epoch::now();
+        Ok(())
+    }
+
+    #[cold]
+    fn look_for_space(&mut self, position: u64, size: u64) -> Result<()> {
+        let cold = &mut *self.cold;
+        let oldest = cold.oldest.as_deref();
+        if self.lossy {
+            self.evict(position, size);
+        } else if let [read] = cold.reads.as_slice() {
+            self.end.refresh(read, oldest).map_err(|reason| Error::Corrupt {
+                lane: cold.lane,
+                position: self.end.position(),
+                reason,
+            })?;
+        } else {
+            self.end.refresh_slowest(cold.reads.iter().map(|read| &**read), oldest);
+            if self.end.room(position) < size && is_time_to_look(&mut cold.last_look) {
+                slots::sweep(&cold.mapping)?;
+                self.end.refresh_slowest(cold.reads.iter().map(|read| &**read), oldest);
+            }
+        }
+        if self.end.room(position) >= size {
+            return Ok(());
+        }
+        if self.cold.require_consumer && is_time_to_look(&mut self.cold.last_look) && !self.has_consumer()? {
+            return Err(Error::NoConsumer);
+        }
+        Err(Error::Full)
+    }
+
+    /// Gives up the oldest records of a lossy ring, until `size` bytes at `position` have space and some more, so that
+    /// this is rare.
+    fn evict(&mut self, position: u64, size: u64) {
+        let published = self.end.position();
+        let capacity = self.cold.mapping.layout().capacity;
+        let wanted = size.max(capacity / 16);
+        let mut floor = self.end.floor();
+        while floor != published && floor.wrapping_add(capacity).wrapping_sub(position) < wanted {
+            // SAFETY: words of the ring; committed by this lane, and nobody else writes them.
+            let words = unsafe { [self.data.word(floor), self.data.word(floor.wrapping_add(8))] };
+            let header = Header::decode(words.map(|word| word.load(Relaxed)));
+            // Bytes that are no record can only be given up all together.
+            let size = header.validate(published.wrapping_sub(floor), self.trailer);
+            floor = size.map_or(published, |size| floor.wrapping_add(size));
+        }
+        self.end.grant(floor, self.cold.oldest.as_deref());
+    }
+
+    /// How blocking calls wait: [`Wait::Park`] unless set.
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.cold.wait = wait;
+    }
+
+    /// Whether a full ring without any consumer is reported as [`Error::NoConsumer`], also while waiting. Off unless
+    /// set: a consumer may come later.
+    pub fn require_consumer(&mut self, required: bool) {
+        self.cold.require_consumer = required;
+    }
+
+    /// Whether any process consumes now. Asks the system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with what the system said.
+    pub fn has_consumer(&self) -> Result<bool> {
+        slots::has_consumer(&self.cold.mapping)
+    }
+
+    /// The lane that this producer writes, 0 in a ring with one.
+    pub fn lane(&self) -> u32 {
+        self.cold.lane
+    }
+
+    /// Size of the data section in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.cold.mapping.layout().capacity
+    }
+
+    /// The largest payload that the empty ring can take, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    /// Where the next message goes: bytes committed in this lane since the ring was made.
+    pub fn position(&self) -> u64 {
+        self.end.position()
+    }
+
+    /// Bytes that the slowest consumer has not released yet; an instant's truth.
+    pub fn lag(&self) -> u64 {
+        let behind = |read: &Word<AtomicU64>| match u64::from_le(read.load(Acquire)) {
+            crate::cursor::AWAY => 0,
+            read => self.end.position().wrapping_sub(read).min(self.capacity()),
+        };
+        self.cold.reads.iter().map(behind).max().unwrap_or(0)
+    }
+
+    /// Bytes that are free now, headers and padding to be counted; an instant's truth.
+    pub fn free_bytes(&self) -> u64 {
+        if self.lossy { self.capacity() } else { self.capacity() - self.lag() }
+    }
+
+    /// Messages committed by this producer since it was taken.
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if self.cold.lock.is_inherited() {
+            return;
+        }
+        slots::sign_out(&self.cold.mapping, self.cold.mapping.layout().write_line(self.cold.lane));
+        // A consumer that waits while there is a producer has to look again.
+        self.ring();
+    }
+}
+
+fn is_time_to_look(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let due = last.is_none_or(|last| now - last >= BETWEEN_LOOKS);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+/// A message that is being written in place. Dropping it aborts it.
+#[derive(Debug)]
+#[must_use = "a claim that is not committed is aborted"]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    place: *mut u8,
+    length: usize,
+    size: u64,
+}
+
+impl Claim<'_> {
+    /// The payload, aligned to 8. It holds whatever stood there before.
+    #[inline]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `length` bytes in one piece from `place` on, either of the producer's scratch area, which is initialised,
+        // or of the ring, where `make_room` found them released and not committed: this producer's alone, which the
+        // claim borrows mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.place, self.length) }
+    }
+
+    /// Commits the message.
+    #[inline]
+    pub fn commit(self, id: i64, message_type: i32) {
+        let producer = self.producer;
+        let position = producer.end.position();
+        producer.write_header(position, id, message_type, self.length);
+        if std::ptr::eq(self.place, producer.cold.scratch.as_ptr()) && self.length > 0 {
+            let scratch = std::mem::take(&mut producer.cold.scratch);
+            producer.copy_in(position, &scratch[..self.length]);
+            producer.cold.scratch = scratch;
+        }
+        producer.publish(position.wrapping_add(self.size), 1);
+    }
+}
+
+/// Messages that are published together. Dropping it without [`commit`](ProducerBatch::commit) aborts them.
+#[derive(Debug)]
+#[must_use = "a batch that is not committed is aborted"]
+pub struct ProducerBatch<'a> {
+    producer: &'a mut Producer,
+    /// The position behind the last message written.
+    end: u64,
+    count: u64,
+}
+
+impl ProducerBatch<'_> {
+    /// Adds a message.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::offer`]; what was pushed before stays in the batch.
+    #[inline]
+    pub fn push(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        self.end = self.producer.write_record(self.end, id, message_type, payload)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Messages in the batch.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether nothing was pushed yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Publishes all messages with one store. Returns how many.
+    #[inline]
+    pub fn commit(self) -> usize {
+        if self.count > 0 {
+            self.producer.publish(self.end, self.count);
+        }
+        self.count as usize
+    }
+}

@@ -1,0 +1,311 @@
+//! Places of producers and consumers in a file: who signs in where, which consumer has which slot, and the sweeping of
+//! slots whose consumer died. The locks of [`ownership`](crate::ownership) decide; the words here only follow them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::*},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    bell,
+    buffer::holder_pids,
+    cursor::{AWAY, ReadEnd},
+    error::{Error, Result},
+    layout::{Format, MAX_NAME, Overflow, cursor_line, slot},
+    mapping::{Mapping, register_for_fences, wake_all},
+    ownership::{Role, RoleLock, is_held},
+    testing::step,
+    wait::TICK,
+};
+
+/// Writes down who holds the cursor in `line`, and that sleepers on the other side's bell can rely on it being rung.
+pub(crate) fn sign_in(mapping: &Arc<Mapping>, line: usize, bell: &AtomicU32) {
+    let waking = if register_for_fences() { cursor_line::RINGS } else { cursor_line::RINGS_NOT };
+    mapping.half_word(line + cursor_line::PID).store(std::process::id().to_le(), Relaxed);
+    mapping.half_word(line + cursor_line::WAKING).store(waking.to_le(), Release);
+    // Whoever sleeps has to look again how long it may.
+    ring(bell);
+}
+
+/// Wipes what [`sign_in`] wrote.
+pub(crate) fn sign_out(mapping: &Arc<Mapping>, line: usize) {
+    mapping.half_word(line + cursor_line::PID).store(0, Relaxed);
+    mapping.half_word(line + cursor_line::WAKING).store(0, Release);
+}
+
+fn ring(word: &AtomicU32) {
+    crate::sync::full_fence();
+    if bell::ring(word) {
+        wake_all(word);
+    }
+}
+
+/// How long a consumer may sleep: until the next look at who is there, if all producers ring; else briefly.
+pub(crate) fn longest_sleep_of_consumers(mapping: &Arc<Mapping>) -> Duration {
+    let layout = mapping.layout();
+    longest_sleep(mapping, (0..layout.lanes).map(|lane| layout.write_line(lane)))
+}
+
+/// How long a producer may sleep, likewise.
+pub(crate) fn longest_sleep_of_producers(mapping: &Arc<Mapping>) -> Duration {
+    let layout = mapping.layout();
+    longest_sleep(mapping, (0..layout.consumers).map(|slot| layout.read_line(0, slot)))
+}
+
+fn longest_sleep(mapping: &Arc<Mapping>, mut lines: impl Iterator<Item = usize>) -> Duration {
+    // In a classic file nobody may have signed in because the other side is another implementation, which never rings.
+    let unsigned_rings = mapping.layout().format == Format::Extended;
+    let rings = register_for_fences()
+        && lines.all(|line| match u32::from_le(mapping.half_word(line + cursor_line::WAKING).load(Acquire)) {
+            cursor_line::RINGS => true,
+            0 => unsigned_rings,
+            _ => false,
+        });
+    if rings { TICK } else { Duration::from_millis(1) }
+}
+
+/// Whether any producer holds a lane.
+pub(crate) fn has_producer(mapping: &Mapping) -> Result<bool> {
+    any_held(mapping, (0..mapping.layout().lanes).map(Role::Producer))
+}
+
+/// Whether any consumer holds a slot.
+pub(crate) fn has_consumer(mapping: &Mapping) -> Result<bool> {
+    any_held(mapping, (0..mapping.layout().consumers).map(Role::Consumer))
+}
+
+fn any_held(mapping: &Mapping, roles: impl Iterator<Item = Role>) -> Result<bool> {
+    for role in roles {
+        if is_held(mapping, role)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A consumer's place, held.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    pub(crate) durable: bool,
+    pub(crate) lock: RoleLock,
+    /// Where it starts in each lane.
+    pub(crate) ends: Vec<ReadEnd>,
+}
+
+/// Takes the one place of a ring with one consumer, or a free one among many.
+pub(crate) fn take(mapping: &Arc<Mapping>) -> Result<Place> {
+    if mapping.layout().broadcast() {
+        return take_free(mapping);
+    }
+    match RoleLock::try_take(mapping, Role::Consumer(0))? {
+        Some(lock) => Ok(Place { slot: 0, durable: true, lock, ends: resume(mapping, 0)? }),
+        None => Err(taken(mapping, "consumer".to_owned(), 0..1)),
+    }
+}
+
+/// Takes the place called `name`, or gives that name to a free one.
+pub(crate) fn take_named(mapping: &Arc<Mapping>, name: &str) -> Result<Place> {
+    check_name(mapping, name)?;
+    let _registry = lock_registry(mapping)?;
+    if let Some(slot) = find(mapping, name) {
+        return match RoleLock::try_take(mapping, Role::Consumer(slot))? {
+            Some(lock) => Ok(Place { slot, durable: true, lock, ends: resume(mapping, slot)? }),
+            None => Err(taken(mapping, format!("consumer {name:?}"), slot..slot + 1)),
+        };
+    }
+    let mut place = take_free(mapping)?;
+    let cell = mapping.layout().slot_cell(place.slot);
+    for index in 0..MAX_NAME / 8 {
+        let mut word = [0; 8];
+        let rest = name.as_bytes().get(8 * index..).unwrap_or_default();
+        let length = rest.len().min(8);
+        word[..length].copy_from_slice(&rest[..length]);
+        mapping.word(cell + slot::NAME + 8 * index).store(u64::from_ne_bytes(word), Relaxed);
+    }
+    mapping.half_word(cell + slot::NAME_LENGTH).store((name.len() as u32).to_le(), Relaxed);
+    step("naming");
+    mapping.half_word(cell + slot::STATE).store(slot::DURABLE.to_le(), Release);
+    place.durable = true;
+    Ok(place)
+}
+
+/// Gives up the place called `name`.
+pub(crate) fn forget(mapping: &Arc<Mapping>, name: &str) -> Result<()> {
+    check_name(mapping, name)?;
+    let _registry = lock_registry(mapping)?;
+    let Some(slot) = find(mapping, name) else {
+        return Err(Error::Name {
+            name: name.to_owned(),
+            reason: "no consumer of that name; `aether consumers` lists them",
+        });
+    };
+    match RoleLock::try_take(mapping, Role::Consumer(slot))? {
+        Some(_lock) => {
+            vacate(mapping, slot);
+            Ok(())
+        }
+        None => Err(taken(mapping, format!("consumer {name:?}"), slot..slot + 1)),
+    }
+}
+
+/// The name in a slot, if it is a durable one.
+pub(crate) fn name(mapping: &Arc<Mapping>, slot: u32) -> Option<String> {
+    let cell = mapping.layout().slot_cell(slot);
+    if u32::from_le(mapping.half_word(cell + slot::STATE).load(Acquire)) != slot::DURABLE {
+        return None;
+    }
+    let length = u32::from_le(mapping.half_word(cell + slot::NAME_LENGTH).load(Relaxed)) as usize;
+    let bytes: Vec<u8> = (0..MAX_NAME / 8)
+        .flat_map(|index| mapping.word(cell + slot::NAME + 8 * index).load(Relaxed).to_ne_bytes())
+        .take(length)
+        .collect();
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Lets go of the slots whose consumer died without a durable place, so that nobody waits for them.
+pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
+    let layout = mapping.layout();
+    for slot in 0..layout.consumers {
+        let holds = (0..layout.lanes).any(|lane| cursor(mapping, lane, slot) != AWAY);
+        if holds
+            && !is_durable(mapping, slot)
+            && let Some(_lock) = RoleLock::try_take(mapping, Role::Consumer(slot))?
+        {
+            step("sweeping");
+            // Under the lock: it may have become durable, or have been vacated, before we had it.
+            if !is_durable(mapping, slot) {
+                vacate(mapping, slot);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Frees a slot. The caller holds its lock.
+pub(crate) fn vacate(mapping: &Arc<Mapping>, slot: u32) {
+    let layout = mapping.layout();
+    // Should this process die in between, the place is one that anybody sweeps.
+    mapping.half_word(layout.slot_cell(slot) + slot::STATE).store(slot::ANONYMOUS.to_le(), Release);
+    for lane in 0..layout.lanes {
+        ReadEnd::leave(&mapping.word(layout.read_line(lane, slot)));
+    }
+    sign_out(mapping, layout.read_line(0, slot));
+    mapping.half_word(layout.slot_cell(slot) + slot::STATE).store(slot::FREE, Release);
+    ring(&mapping.half_word(layout.space_bell()));
+}
+
+fn take_free(mapping: &Arc<Mapping>) -> Result<Place> {
+    let layout = mapping.layout();
+    let state = |slot| u32::from_le(mapping.half_word(layout.slot_cell(slot) + slot::STATE).load(Acquire));
+    // Free ones first, then those of the dead.
+    let mut candidates: Vec<u32> = (0..layout.consumers).filter(|&slot| state(slot) != slot::DURABLE).collect();
+    candidates.sort_by_key(|&slot| state(slot) != slot::FREE);
+    for slot in candidates {
+        let Some(lock) = RoleLock::try_take(mapping, Role::Consumer(slot))? else { continue };
+        if state(slot) == slot::DURABLE {
+            continue;
+        }
+        mapping.half_word(layout.slot_cell(slot) + slot::STATE).store(slot::ANONYMOUS.to_le(), Release);
+        step("joining");
+        let ends = (0..layout.lanes)
+            .map(|lane| {
+                let read = mapping.word(layout.read_line(lane, slot));
+                let write = mapping.word(layout.write_line(lane));
+                ReadEnd::join(&read, &write, layout.capacity).map_err(|reason| Error::Corrupt {
+                    lane,
+                    position: u64::from_le(write.load(Relaxed)),
+                    reason,
+                })
+            })
+            .collect::<Result<Vec<_>>>();
+        step("joined");
+        return match ends {
+            Ok(ends) => Ok(Place { slot, durable: false, lock, ends }),
+            Err(error) => {
+                vacate(mapping, slot);
+                Err(error)
+            }
+        };
+    }
+    Err(taken(mapping, "consumer".to_owned(), 0..layout.consumers))
+}
+
+fn resume(mapping: &Arc<Mapping>, slot: u32) -> Result<Vec<ReadEnd>> {
+    let layout = mapping.layout();
+    (0..layout.lanes)
+        .map(|lane| {
+            let read = mapping.word(layout.read_line(lane, slot));
+            let write = mapping.word(layout.write_line(lane));
+            let end = match layout.overflow {
+                Overflow::Wait => ReadEnd::resume(&read, &write, layout.capacity),
+                Overflow::DropOldest => ReadEnd::resume_lossy(&read, layout.capacity),
+            };
+            end.map_err(|reason| Error::Corrupt { lane, position: u64::from_le(read.load(Relaxed)), reason })
+        })
+        .collect()
+}
+
+fn cursor(mapping: &Arc<Mapping>, lane: u32, slot: u32) -> u64 {
+    u64::from_le(mapping.word(mapping.layout().read_line(lane, slot)).load(Acquire))
+}
+
+fn is_durable(mapping: &Arc<Mapping>, slot: u32) -> bool {
+    let state = mapping.half_word(mapping.layout().slot_cell(slot) + slot::STATE).load(Acquire);
+    u32::from_le(state) == slot::DURABLE
+}
+
+fn find(mapping: &Arc<Mapping>, wanted: &str) -> Option<u32> {
+    (0..mapping.layout().consumers).find(|&slot| name(mapping, slot).as_deref() == Some(wanted))
+}
+
+fn check_name(mapping: &Mapping, name: &str) -> Result<()> {
+    let reason = if !mapping.layout().broadcast() {
+        "this ring has one consumer, whose place is kept without a name"
+    } else if name.is_empty() {
+        "a name can't be empty"
+    } else if name.len() > MAX_NAME {
+        "a name has at most 64 bytes"
+    } else if name.chars().any(char::is_control) {
+        "a name can't hold control characters"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Name { name: name.to_owned(), reason })
+}
+
+/// Names change rarely and for an instant; whoever is stopped in that instant is waited for a while, then reported.
+fn lock_registry(mapping: &Mapping) -> Result<RoleLock> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let started = Instant::now();
+    loop {
+        if let Some(lock) = RoleLock::try_take(mapping, Role::Registry)? {
+            return Ok(lock);
+        }
+        let waited = started.elapsed();
+        if waited >= PATIENCE {
+            return Err(Error::TimedOut { waited, awaited: "another process to finish changing the consumers' names" });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn taken(mapping: &Arc<Mapping>, role: String, slots: std::ops::Range<u32>) -> Error {
+    let layout = mapping.layout();
+    let mut holders = holder_pids(mapping, slots.clone().map(|slot| layout.read_line(0, slot) + cursor_line::PID));
+    // Durable consumers that are away take places too, but there is no process to name.
+    if holders.len() > 1 {
+        holders.retain(|&pid| pid != 0);
+    }
+    Error::RoleTaken { path: mapping.path().to_owned(), role, holders }
+}
+
+/// The holder of a role, if any does now.
+pub(crate) fn holder(mapping: &Arc<Mapping>, role: Role, line: usize) -> Result<Option<u32>> {
+    let held = is_held(mapping, role)?;
+    let pid: &AtomicU32 = &mapping.half_word(line + cursor_line::PID);
+    Ok(held.then(|| u32::from_le(pid.load(Relaxed))))
+}
