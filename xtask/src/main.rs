@@ -26,6 +26,12 @@ enum Chore {
     Lint,
     /// Type-check the library and the command for macOS, Windows and arm64 Linux
     Portability,
+    /// Kill producers and consumers at random moments, and check what is left; `torture --help` says more
+    #[command(disable_help_flag = true)]
+    Torture {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything that `.ci/run` runs
     Ci,
 }
@@ -46,17 +52,27 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Test => run(&root, &tests::steps(&root)?),
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
+        Chore::Torture { arguments } => run(&root, &[torture(&arguments)]),
         Chore::Ci => run(&root, &[Step::new("ci", "bash .ci/run")]),
     }
 }
 
-fn lint() -> [Step; 3] {
+fn lint() -> [Step; 4] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
+        Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
         Step::new("doc", "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     ]
+}
+
+/// A program of its own: only with `--aimed` is it built with the steps to die at; otherwise the library is the one that
+/// users get.
+fn torture(arguments: &[String]) -> Step {
+    let feature = if arguments.iter().any(|argument| argument == "--aimed") { "aimed" } else { "torture" };
+    let build = format!("cargo run --quiet --release --package xtask --features {feature} --bin torture");
+    Step::new("torture", format!("{build} -- {}", arguments.join(" ")))
 }
 
 /// Cargo tells it at run time, so that a checkout that was moved still finds itself.

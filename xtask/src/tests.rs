@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 use crate::steps::Step;
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
-    let mut steps = vec![Step::new("rust", "cargo test --workspace")];
+    let mut steps = vec![
+        Step::new("rust", "cargo test --workspace"),
+        Step::new("torture's checker", "cargo test --package xtask --features torture"),
+    ];
     for example in examples(root)? {
         let command = format!("cargo run --quiet --package aether-ipc --example {example}");
         steps.push(Step::new(format!("example {example}"), command));
