@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    collections::VecDeque,
     fmt,
     sync::{
         Arc,
@@ -138,6 +139,24 @@ impl fmt::Debug for Message<'_> {
     }
 }
 
+/// Where the messages that [`Consumer::peek`] showed stand, as records: header, payload, padding.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Peeked {
+    /// Where the first record stands, aligned to 8.
+    pub base: *const u8,
+    /// Bytes of all records together.
+    pub length: usize,
+    /// How many they are.
+    pub count: usize,
+    /// Their lane.
+    pub lane: u32,
+    /// The position of the first.
+    pub position: u64,
+    /// Bytes of the checksum that the length in each record's header counts after the payload.
+    pub trailer: usize,
+}
+
 /// Reads messages from a ring and releases them.
 ///
 /// Nothing on the way of a message allocates, locks or calls the system, except waking a producer that sleeps.
@@ -186,6 +205,10 @@ struct Cold {
     wrapped: Vec<u64>,
     /// Records copied before they are checked.
     copies: Vec<u64>,
+    /// What [`Consumer::peek`] showed and was not released yet.
+    peeked: Option<Run>,
+    /// The position behind each message of `peeked`, and its id.
+    ends: VecDeque<(u64, i64)>,
     lock: RoleLock,
     mapping: Arc<Mapping>,
 }
@@ -373,6 +396,8 @@ impl Consumer {
                 data_bell: mapping.half_word(layout.data_bell()),
                 wrapped: Vec::new(),
                 copies: Vec::new(),
+                peeked: None,
+                ends: VecDeque::new(),
                 lock,
                 mapping: mapping.clone(),
             }),
@@ -537,6 +562,94 @@ impl Consumer {
             wrapped: OnceCell::new(),
             kept: false,
         })
+    }
+
+    /// [`batch`](Consumer::batch) cut in two, for other languages, which can't borrow: shows up to `limit` messages of
+    /// one lane to `visit` and leaves them where they are. Their bytes stay as they are until
+    /// [`release_peeked`](Consumer::release_peeked), or until the next message is asked for in whatever way.
+    ///
+    /// The records stand in one piece: one that does not is copied, and comes alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Consumer::poll).
+    #[doc(hidden)]
+    #[inline]
+    pub fn peek(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Result<Option<Peeked>> {
+        self.cold.peeked = None;
+        self.cold.ends.clear();
+        let run = if limit == 0 { None } else { self.next_run(limit)? };
+        let Some(mut run) = run else { return Ok(None) };
+        let mut position = run.start;
+        while position != run.end && self.cold.ends.len() < run.limit {
+            // SAFETY: each record's position follows from the one before, and none is released here. A payload that is
+            // written to `wrapped` is not shown.
+            let (message, next) = match unsafe { run.read(position, &mut self.cold.wrapped) } {
+                Ok(record) => record,
+                Err(error) if position == run.start => return Err(error),
+                // The next call reports it.
+                Err(_) => break,
+            };
+            if run.view.contiguous(run.start, next.wrapping_sub(run.start) as usize).is_none() {
+                if position != run.start {
+                    break;
+                }
+                run = self.copy_one(run)?;
+                continue;
+            }
+            self.cold.ends.push_back((next, message.id()));
+            visit(message);
+            position = next;
+        }
+        self.cold.peeked = Some(run);
+        let length = position.wrapping_sub(run.start) as usize;
+        let base = run.view.contiguous(run.start, length).map_or(std::ptr::null(), <*mut u8>::cast_const);
+        Ok(Some(Peeked {
+            base,
+            length,
+            count: self.cold.ends.len(),
+            lane: run.lane,
+            position: run.start,
+            trailer: self.trailer,
+        }))
+    }
+
+    /// The first record of a run, in a copy that stands in one piece.
+    #[cold]
+    fn copy_one(&mut self, run: Run) -> Result<Run> {
+        let copies = &mut self.cold.copies;
+        copies.clear();
+        // The ring is one whose producer waits: others are read from copies anyway.
+        let end = run.copy(run.start, copies, |_| true)?.unwrap_or(run.start);
+        Ok(Run { view: View::of_copy(copies, run.start), end, limit: 1, ..run })
+    }
+
+    /// Messages that [`peek`](Consumer::peek) showed and that are still to be released.
+    #[doc(hidden)]
+    pub fn peeked(&self) -> usize {
+        match self.cold.peeked {
+            Some(run) if run.start == self.lanes[run.index].end.position() => self.cold.ends.len(),
+            // Released meanwhile in another way.
+            _ => 0,
+        }
+    }
+
+    /// Releases the first `count` of the messages that [`peek`](Consumer::peek) showed, or all if there are fewer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`], [`Error::Truncated`].
+    #[doc(hidden)]
+    #[inline]
+    pub fn release_peeked(&mut self, count: usize) -> Result<()> {
+        self.check_epoch()?;
+        let count = count.min(self.peeked());
+        let last = self.cold.ends.drain(..count).next_back();
+        let (Some(run), Some((position, last_id))) = (self.cold.peeked, last) else { return Ok(()) };
+        self.cold.peeked = Some(Run { start: position, ..run });
+        self.count(&run, position, count, last_id);
+        self.release();
+        Ok(())
     }
 
     /// Waits until a message is there, as [`set_wait`](Consumer::set_wait) says.

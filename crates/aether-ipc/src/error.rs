@@ -216,6 +216,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The bytes that were written into reserved space are not whole records. Nothing was published.
+    #[error("no record at byte {offset} of the reserved space: {reason}")]
+    Record {
+        /// Where, in bytes from the start of the reserved space.
+        offset: u64,
+        /// What is wrong there.
+        reason: Corruption,
+    },
+
     /// The payload has not the size or the alignment of the type asked for.
     #[error("payload of {payload} bytes does not hold a value of {expected} bytes")]
     Layout {

@@ -20,6 +20,8 @@ pub mod testing;
 mod wait;
 
 pub use buffer::{Buffer, Options};
+#[doc(hidden)]
+pub use consumer::Peeked;
 pub use consumer::{Batch, BatchIter, Consumer, Flow, Merge, Message, Polled};
 pub use error::{Corruption, Error, HeaderFault, Result};
 pub use layout::{

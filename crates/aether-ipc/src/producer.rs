@@ -14,11 +14,11 @@ use crate::{
     bell,
     buffer::holder_pids,
     cursor::WriteEnd,
-    error::{Error, Result},
+    error::{Corruption, Error, Result},
     layout::{Layout, Overflow, cursor_line, lane_line},
-    mapping::{Epoch, LaneData, Mapping, Word, wake_all},
+    mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock},
-    record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
+    record::{self, ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
     slots,
     testing::step,
     wait::{Wait, wait_until},
@@ -62,9 +62,19 @@ struct Cold {
     space_bell: Word<AtomicU32>,
     last_look: Option<Instant>,
     /// Where a payload is written that does not stand in one piece, or is still to be copied word by word.
-    scratch: Vec<u8>,
+    scratch: Vec<u64>,
+    reserved: Option<Reserved>,
     lock: RoleLock,
     mapping: Arc<Mapping>,
+}
+
+/// What [`Producer::reserve`] gave out.
+#[derive(Debug, Clone, Copy)]
+struct Reserved {
+    position: u64,
+    length: usize,
+    /// In place, or in the scratch area.
+    in_ring: bool,
 }
 
 /// The words that stamp ids.
@@ -136,6 +146,7 @@ impl Producer {
                 space_bell: mapping.half_word(layout.space_bell()),
                 last_look: None,
                 scratch: Vec::new(),
+                reserved: None,
                 lock,
                 mapping: mapping.clone(),
             }),
@@ -321,15 +332,114 @@ impl Producer {
         let size = self.make_room(position, length)?;
         let place = match self.data.contiguous(position, HEADER_SIZE + length) {
             Some(place) if !self.lossy => place.wrapping_add(HEADER_SIZE),
-            _ => {
-                let scratch = &mut self.cold.scratch;
-                if scratch.len() < length {
-                    scratch.resize(length, 0);
-                }
-                scratch.as_mut_ptr()
-            }
+            _ => self.scratch(length),
         };
         Ok(Claim { producer: self, place, length, size })
+    }
+
+    #[cold]
+    fn scratch(&mut self, length: usize) -> *mut u8 {
+        let scratch = &mut self.cold.scratch;
+        if scratch.len() < length.div_ceil(8) {
+            scratch.resize(length.div_ceil(8), 0);
+        }
+        scratch.as_mut_ptr().cast()
+    }
+
+    /// [`claim`](Producer::claim) and [`batch`](Producer::batch) for other languages, which can't borrow: an address,
+    /// aligned to 8, and the bytes that may be written from there on, at least `least` and at most `most`. The caller
+    /// writes whole records there, one after the other, as they are to stand in the ring; ids of a shared sequence and
+    /// checksums are filled in later, but the length of a record counts its checksum. The bytes are the caller's until
+    /// [`commit_reserved`](Producer::commit_reserved), or until anything else is written in whatever way.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer).
+    #[doc(hidden)]
+    #[inline]
+    pub fn reserve(&mut self, least: usize, most: usize) -> Result<(*mut u8, usize)> {
+        self.cold.reserved = None;
+        let around = HEADER_SIZE + self.trailer;
+        let largest = padded(self.max_payload + around);
+        let position = self.end.position();
+        let least = self.make_room(position, least.saturating_sub(around))? as usize;
+        let most = padded(most.min(largest)).max(least);
+        if self.end.room(position) < most as u64 {
+            match self.look_for_space(position, most as u64) {
+                Ok(()) | Err(Error::Full | Error::NoConsumer) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A cursor of a peer's that is no multiple of 8 is not ours to refuse here.
+        let length = self.end.room(position).min(most as u64) as usize & !(ALIGNMENT - 1);
+        let (place, in_ring) = match self.data.contiguous(position, length) {
+            Some(place) if !self.lossy => (place, true),
+            _ => (self.scratch(length), false),
+        };
+        self.cold.reserved = Some(Reserved { position, length, in_ring });
+        Ok((place, length))
+    }
+
+    /// Bytes that are reserved.
+    #[doc(hidden)]
+    pub fn reserved(&self) -> usize {
+        match self.cold.reserved {
+            Some(reserved) if reserved.position == self.end.position() => reserved.length,
+            _ => 0,
+        }
+    }
+
+    /// Publishes the first `bytes` of what was reserved, or all if that is less, and gives up the rest. Returns how many
+    /// records that were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if these are not whole records, each with its padding: nothing is published.
+    /// [`Error::Forked`], [`Error::Truncated`].
+    #[doc(hidden)]
+    #[inline]
+    pub fn commit_reserved(&mut self, bytes: usize) -> Result<usize> {
+        let bytes = bytes.min(self.reserved());
+        let Some(Reserved { position, in_ring, .. }) = self.cold.reserved.take() else { return Ok(0) };
+        if !self.epoch.is_current() {
+            self.look_for_disturbance()?;
+        }
+        let view = if in_ring { *self.data } else { View::of_copy(&mut self.cold.scratch, position) };
+        let to = position.wrapping_add(bytes as u64);
+        let count = self.check_records(view, position, to)?;
+        if !in_ring {
+            // SAFETY: as in `write_record`; the words are not copied beyond what was reserved.
+            unsafe { self.data.copy_in(position, &self.cold.scratch.as_bytes()[..bytes]) };
+        }
+        if count > 0 {
+            self.publish(to, count as u64);
+        }
+        Ok(count)
+    }
+
+    /// Counts the records between two positions, which others wrote.
+    fn check_records(&self, view: View, from: u64, to: u64) -> Result<usize> {
+        let mut position = from;
+        let mut count = 0;
+        while position != to {
+            let left = to.wrapping_sub(position);
+            let fail = |reason| Error::Record { offset: position.wrapping_sub(from), reason };
+            if left < HEADER_SIZE as u64 {
+                return Err(fail(Corruption::TooLong { length: HEADER_SIZE as u32, committed: left }));
+            }
+            // SAFETY: words of the ring, or of the scratch area, where a header's bytes are left.
+            let words = unsafe { [view.word(position), view.word(position.wrapping_add(8))] };
+            let header = Header::decode(words.map(|word| word.load(Relaxed)));
+            position = position.wrapping_add(header.validate(left, self.trailer).map_err(fail)?);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Bytes of the checksum that the length of each record counts after the payload.
+    #[doc(hidden)]
+    pub fn trailer(&self) -> usize {
+        self.trailer
     }
 
     /// Starts a batch: many messages, one publication. Dropping it without [`ProducerBatch::commit`] aborts them all.
@@ -687,9 +797,9 @@ impl Claim<'_> {
         let producer = self.producer;
         let position = producer.end.position();
         producer.write_header(position, id, message_type, self.length);
-        if std::ptr::eq(self.place, producer.cold.scratch.as_ptr()) && self.length > 0 {
+        if std::ptr::eq(self.place, producer.cold.scratch.as_ptr().cast()) && self.length > 0 {
             let scratch = std::mem::take(&mut producer.cold.scratch);
-            producer.copy_in(position, &scratch[..self.length]);
+            producer.copy_in(position, &scratch.as_bytes()[..self.length]);
             producer.cold.scratch = scratch;
         }
         producer.publish(position.wrapping_add(self.size), 1);
