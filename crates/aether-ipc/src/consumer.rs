@@ -554,6 +554,11 @@ impl Consumer {
     #[inline]
     pub fn batch(&mut self, limit: usize) -> Result<Batch<'_>> {
         let run = if limit == 0 { None } else { self.next_run(limit)? };
+        if let Some(run) = &run {
+            // An iterator would end before a bad record without a word.
+            // SAFETY: as in `poll`; the message is not used.
+            unsafe { run.read(run.start, &mut self.cold.wrapped) }?;
+        }
         let start = run.map_or(0, |run| run.start);
         Ok(Batch {
             consumer: self,
