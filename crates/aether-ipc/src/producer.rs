@@ -647,28 +647,36 @@ impl Producer {
 
     #[cold]
     fn look_for_space(&mut self, position: u64, size: u64) -> Result<()> {
-        let cold = &mut *self.cold;
-        let oldest = cold.oldest.as_deref();
         if self.lossy {
             self.evict(position, size);
-        } else if let [read] = cold.reads.as_slice() {
-            self.end.refresh(read, oldest).map_err(|reason| Error::Corrupt {
-                lane: cold.lane,
-                position: self.end.position(),
-                reason,
-            })?;
+            return if self.end.room(position) >= size { Ok(()) } else { Err(Error::Full) };
+        }
+        let cold = &mut *self.cold;
+        let oldest = cold.oldest.as_deref();
+        let reads = || cold.reads.iter().map(|read| &**read);
+        let published = self.end.position();
+        let corrupt = |reason| Error::Corrupt { lane: cold.lane, position: published, reason };
+        let many = cold.reads.len() > 1;
+        if let [read] = cold.reads.as_slice() {
+            self.end.refresh(read, oldest).map_err(corrupt)?;
         } else {
-            self.end.refresh_slowest(cold.reads.iter().map(|read| &**read), oldest);
-            if self.end.room(position) < size && is_time_to_look(&mut cold.last_look) {
-                slots::sweep(&cold.mapping)?;
-                self.end.refresh_slowest(cold.reads.iter().map(|read| &**read), oldest);
-            }
+            self.end.refresh_slowest(reads(), oldest);
         }
         if self.end.room(position) >= size {
             return Ok(());
         }
-        if self.cold.require_consumer && is_time_to_look(&mut self.cold.last_look) && !self.has_consumer()? {
-            return Err(Error::NoConsumer);
+        if (many || cold.require_consumer) && is_time_to_look(&mut cold.last_look) {
+            if many {
+                slots::sweep(&cold.mapping)?;
+                slots::check_durable(&cold.mapping, cold.lane, published).map_err(corrupt)?;
+                self.end.refresh_slowest(reads(), oldest);
+                if self.end.room(position) >= size {
+                    return Ok(());
+                }
+            }
+            if cold.require_consumer && !slots::has_consumer(&cold.mapping)? {
+                return Err(Error::NoConsumer);
+            }
         }
         Err(Error::Full)
     }
@@ -697,7 +705,7 @@ impl Producer {
     }
 
     /// Whether a full ring without any consumer is reported as [`Error::NoConsumer`], also while waiting. Off unless
-    /// set: a consumer may come later.
+    /// set: a consumer may come later. It is looked at some milliseconds apart; in between it is [`Error::Full`].
     pub fn require_consumer(&mut self, required: bool) {
         self.cold.require_consumer = required;
     }

@@ -12,8 +12,8 @@ use std::{
 use crate::{
     bell,
     buffer::holder_pids,
-    cursor::{AWAY, ReadEnd},
-    error::{Error, Result},
+    cursor::{AWAY, ReadEnd, distance},
+    error::{Corruption, Error, Result},
     layout::{Format, MAX_NAME, Overflow, cursor_line, slot},
     mapping::{Mapping, register_for_fences, wake_all},
     ownership::{Role, RoleLock, is_held},
@@ -180,6 +180,19 @@ pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
             if !is_durable(mapping, slot) {
                 vacate(mapping, slot);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the cursors of durable consumers can be believed. Others were swept, or may be joining: their cursor is far
+/// behind for an instant then.
+pub(crate) fn check_durable(mapping: &Arc<Mapping>, lane: u32, write: u64) -> Result<(), Corruption> {
+    let layout = mapping.layout();
+    for slot in (0..layout.consumers).filter(|&slot| is_durable(mapping, slot)) {
+        let read = cursor(mapping, lane, slot);
+        if read != AWAY {
+            distance(write, read, layout.capacity)?;
         }
     }
     Ok(())
