@@ -83,14 +83,14 @@ pub enum Error {
     },
 
     /// Another process (or another handle in this one) holds the role.
-    #[error("{path}: the {role} role is held by {}; it is free as soon as that process ends or lets go",
-        name_holders(.holders))]
+    #[error("{path}: the {role} role is {}", explain_holders(.holders))]
     RoleTaken {
         /// The ring's file.
         path: PathBuf,
         /// `producer` or `consumer`, with its name if it has one.
         role: String,
-        /// Process ids of the holders, as they wrote them down; 0 where unknown.
+        /// Process ids of the holders, as they wrote them down; 0 where unknown. None if all places are kept for
+        /// named consumers that are away.
         holders: Vec<u32>,
     },
 
@@ -356,14 +356,15 @@ impl HeaderFault {
     }
 }
 
-fn name_holders(pids: &[u32]) -> String {
-    match pids {
-        [] => "another process".to_owned(),
+fn explain_holders(pids: &[u32]) -> String {
+    let holders = match pids {
+        [] => return "kept for named consumers that are away; `forget` one of them to make place".to_owned(),
         [0] => "a process that left no id".to_owned(),
         [pid] => format!("process {pid}"),
         many => {
             let list: Vec<String> = many.iter().map(u32::to_string).collect();
             format!("processes {}", list.join(", "))
         }
-    }
+    };
+    format!("held by {holders}; it is free as soon as that process ends or lets go")
 }

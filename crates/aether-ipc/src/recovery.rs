@@ -21,10 +21,11 @@ use std::{
 };
 
 use crate::{
+    buffer::holder_pids,
     consumer::Run,
     cursor::{AWAY, distance},
     error::{Corruption, Error, Result},
-    layout::Overflow,
+    layout::{Overflow, cursor_line},
     mapping::{Mapping, View},
     ownership::{Role, RoleLock},
     record::CHECKSUM_SIZE,
@@ -262,14 +263,16 @@ pub fn plan(path: impl AsRef<Path>, strategy: Strategy) -> Result<Plan> {
     let mut locks = Vec::new();
     let roles = (0..layout.lanes).map(Role::Producer).chain((0..layout.consumers).map(Role::Consumer));
     for role in roles {
-        locks.push(RoleLock::try_take(&mapping, role)?.ok_or_else(|| Error::RoleTaken {
-            path: mapping.path().to_owned(),
-            role: match role {
-                Role::Producer(lane) => format!("producer (lane {lane})"),
-                _ => "consumer".to_owned(),
-            },
-            holders: Vec::new(),
-        })?);
+        let Some(lock) = RoleLock::try_take(&mapping, role)? else {
+            let (role, line) = match role {
+                Role::Producer(lane) => (format!("producer (lane {lane})"), layout.write_line(lane)),
+                Role::Consumer(slot) => ("consumer".to_owned(), layout.read_line(0, slot)),
+                Role::Registry => continue,
+            };
+            let holders = holder_pids(&mapping, [line + cursor_line::PID].into_iter());
+            return Err(Error::RoleTaken { path: mapping.path().to_owned(), role, holders });
+        };
+        locks.push(lock);
     }
     let mut plan = Plan { mapping: mapping.clone(), changes: Vec::new(), bytes: 0, messages: 0, _locks: locks };
     for lane in 0..layout.lanes {

@@ -11,7 +11,6 @@ use std::{
 
 use crate::{
     bell,
-    buffer::holder_pids,
     cursor::{AWAY, ReadEnd, distance},
     error::{Corruption, Error, Result},
     layout::{Format, MAX_NAME, Overflow, cursor_line, slot},
@@ -308,12 +307,14 @@ fn lock_registry(mapping: &Mapping) -> Result<RoleLock> {
 
 fn taken(mapping: &Arc<Mapping>, role: String, slots: std::ops::Range<u32>) -> Error {
     let layout = mapping.layout();
-    let mut holders = holder_pids(mapping, slots.clone().map(|slot| layout.read_line(0, slot) + cursor_line::PID));
-    // Durable consumers that are away take places too, but there is no process to name.
-    if holders.len() > 1 {
-        holders.retain(|&pid| pid != 0);
+    // The lock is asked: a consumer that was killed leaves its process id behind.
+    let holders = slots
+        .filter_map(|slot| holder(mapping, Role::Consumer(slot), layout.read_line(0, slot)).transpose())
+        .collect::<Result<_>>();
+    match holders {
+        Ok(holders) => Error::RoleTaken { path: mapping.path().to_owned(), role, holders },
+        Err(error) => error,
     }
-    Error::RoleTaken { path: mapping.path().to_owned(), role, holders }
 }
 
 /// The holder of a role, if any does now.
