@@ -162,8 +162,8 @@ pub enum Error {
         expected: u64,
     },
 
-    /// No file at that path.
-    #[error("{path}: no such ring; create it first, or use `connect` to wait for it")]
+    /// No file at that path, or no directory to create it in.
+    #[error("{path}: no such file; `create` makes it if its directory exists, `connect` waits for it")]
     NotFound {
         /// The path.
         path: PathBuf,
