@@ -11,12 +11,13 @@ use std::{
 use crate::{
     consumer::{Flow, Message, Run},
     cursor::{AWAY, ReadEnd, distance},
-    error::{Error, Result},
+    error::{Corruption, Error, Result},
     layout::{Format, Overflow, VERSION},
     mapping::{LaneData, Mapping, View, Word},
     ownership::Role,
     record::CHECKSUM_SIZE,
     slots,
+    sync::copied_fence,
 };
 
 /// Looks at a ring through a read-only map: what it is, what waits in it, what passes through it.
@@ -127,6 +128,9 @@ impl Info {
     }
 }
 
+/// How often two words that move are looked at before they are said not to fit.
+const TRIES: usize = 64;
+
 /// What an observer reads of one lane.
 #[derive(Debug)]
 struct LaneLook {
@@ -164,15 +168,46 @@ impl LaneLook {
         u64::from_le(self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest).load(Acquire))
     }
 
+    /// The floor, if it is not beyond the write cursor, as no producer ever leaves it.
+    fn settled_floor(&self) -> Result<u64> {
+        let (mut floor, mut write) = (self.floor(), self.written());
+        for _ in 0..TRIES {
+            if write.wrapping_sub(floor).cast_signed() >= 0 {
+                return Ok(floor);
+            }
+            std::hint::spin_loop();
+            (floor, write) = (self.floor(), self.written());
+        }
+        let reason = Corruption::Apart { write, read: floor, capacity: self.capacity };
+        Err(Error::Corrupt { lane: self.lane, position: floor, reason })
+    }
+
+    /// Where the consumers stand that are not away. The only one of a ring has no such state.
+    fn positions(&self) -> impl Iterator<Item = u64> {
+        let many = self.reads.len() > 1;
+        self.reads.iter().map(|read| u64::from_le(read.load(Acquire))).filter(move |&read| !many || read != AWAY)
+    }
+
+    /// Whether the record copied from `position` had not been given up when the copy was done.
+    fn still_whole(&self, position: u64) -> bool {
+        ReadEnd::still_whole(position, self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest))
+    }
+
+    /// Whether a consumer still waited for the record copied from `position` when the copy was done. Where the producer
+    /// waits for consumers, it was not written over then.
+    fn still_waits(&self, position: u64) -> bool {
+        copied_fence();
+        self.positions().any(|read| position.wrapping_sub(read).cast_signed() >= 0)
+    }
+
     /// Where the slowest consumer stands, and the write cursor, as a pair that can be believed.
     fn waiting(&self) -> Result<(u64, u64)> {
-        const TRIES: usize = 64;
         let mut fault = None;
         // Both may move between the two loads; a pair that does not fit is only wrong if it stays so.
         for _ in 0..TRIES {
-            let positions = self.reads.iter().map(|read| u64::from_le(read.load(Acquire))).filter(|&read| read != AWAY);
+            let positions = self.positions().collect::<Vec<_>>();
             let written = self.written();
-            let read = positions.max_by_key(|&read| written.wrapping_sub(read)).unwrap_or(written);
+            let read = positions.into_iter().max_by_key(|&read| written.wrapping_sub(read)).unwrap_or(written);
             let floor = self.floor();
             let behind = floor.wrapping_sub(read).cast_signed() > 0;
             let from = if self.lossy && behind { floor } else { read };
@@ -186,28 +221,25 @@ impl LaneLook {
         fault.map_or_else(|| Ok((self.written(), self.written())), Err)
     }
 
-    /// Shows the records from `from` to `to`. Returns how many were shown, where it stopped, and whether it may go on.
+    /// Shows the records from `from` to `to`; `whole` says whether a copy can be believed. Returns how many were shown, where it stopped, and whether it may go on.
     fn walk(
         &self,
         from: u64,
         to: u64,
         limit: usize,
+        whole: impl Fn(u64) -> bool,
         copies: &mut Vec<u64>,
         handler: &mut dyn FnMut(Message<'_>) -> Flow,
     ) -> Result<Walked> {
         let mut walked = Walked { count: 0, position: from, end: End::Limit };
         let run =
             Run { index: 0, lane: self.lane, trailer: self.trailer, view: *self.data, start: from, end: to, limit };
-        let whole = |position| {
-            let floor = self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest);
-            ReadEnd::still_whole(position, floor)
-        };
         while walked.position != to {
             if walked.count == limit {
                 return Ok(walked);
             }
             copies.clear();
-            let Some(next) = run.copy(walked.position, copies, whole)? else {
+            let Some(next) = run.copy(walked.position, copies, &whole)? else {
                 walked.end = End::Outrun;
                 return Ok(walked);
             };
@@ -331,7 +363,8 @@ impl Observer {
             let look = LaneLook::new(&self.mapping, lane);
             loop {
                 let (from, to) = look.waiting()?;
-                let walked = look.walk(from, to, limit - count, &mut copies, &mut handler)?;
+                let whole = |position| if look.lossy { look.still_whole(position) } else { look.still_waits(position) };
+                let walked = look.walk(from, to, limit - count, whole, &mut copies, &mut handler)?;
                 count += walked.count;
                 match walked.end {
                     End::Handler => return Ok(count),
@@ -410,7 +443,7 @@ impl Tail {
             if to == *position {
                 continue;
             }
-            let floor = lane.floor();
+            let floor = lane.settled_floor()?;
             let lost = floor.wrapping_sub(*position);
             // A floor beyond `to` is a producer that went on meanwhile; the next call sees both.
             if lost.cast_signed() > 0 && to.wrapping_sub(floor).cast_signed() >= 0 {
@@ -430,7 +463,8 @@ impl Tail {
                 }
                 return Err(Error::Corrupt { lane: lane.lane, position: *position, reason });
             }
-            let walked = lane.walk(*position, to, limit - count, &mut self.copies, &mut handler)?;
+            let whole = |position| lane.still_whole(position);
+            let walked = lane.walk(*position, to, limit - count, whole, &mut self.copies, &mut handler)?;
             *position = walked.position;
             count += walked.count;
             if walked.end == End::Handler {

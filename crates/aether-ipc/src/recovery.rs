@@ -167,7 +167,7 @@ fn look(mapping: &Arc<Mapping>, lane: u32) -> Look {
         oldest = layout.oldest(lane).map(load);
         reads = (0..layout.consumers)
             .map(|slot| (slot, load(layout.read_line(lane, slot))))
-            .filter(|&(_, read)| read != AWAY)
+            .filter(|&(_, read)| !layout.broadcast() || read != AWAY)
             .collect::<Vec<_>>();
         write = load(layout.write_line(lane));
         let sound = reads.iter().all(|&(_, read)| distance(write, read, layout.capacity).is_ok());
