@@ -887,6 +887,10 @@ impl Consumer {
     /// Gives the space of what was read back to the producers.
     #[inline]
     fn release(&mut self) {
+        // A handler may have forked, and a batch may be one that a child inherited: the messages are the parent's.
+        if !self.epoch.is_current() && self.cold.lock.is_inherited() {
+            return;
+        }
         step("release");
         let mut released = false;
         for lane in &mut self.lanes {
@@ -977,7 +981,8 @@ impl Drop for Consumer {
 /// Messages borrowed in place.
 ///
 /// When it drops, those that an iterator has yielded are released: all of them after a loop that ran to its end, and
-/// those up to the one at hand after a `break`. After [`keep`](Batch::keep), or if the thread is panicking, none are.
+/// those up to the one at hand after a `break`. After [`keep`](Batch::keep), if the thread is panicking, or in a child
+/// that inherited the batch through a fork, none are.
 /// A bad record ends the iteration before it; the consumer's next call reports it.
 #[derive(Debug)]
 pub struct Batch<'a> {

@@ -635,6 +635,12 @@ impl Producer {
         }
     }
 
+    /// Whether this is a forked child's copy of a producer.
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        !self.epoch.is_current() && self.cold.lock.is_inherited()
+    }
+
     #[cold]
     fn look_for_disturbance(&mut self) -> Result<()> {
         if self.cold.lock.is_inherited() {
@@ -799,10 +805,13 @@ impl Claim<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.place, self.length) }
     }
 
-    /// Commits the message.
+    /// Commits the message. In a child that inherited the claim through a fork, this does nothing: it is the parent's.
     #[inline]
     pub fn commit(self, id: i64, message_type: i32) {
         let producer = self.producer;
+        if producer.is_inherited() {
+            return;
+        }
         let position = producer.end.position();
         producer.write_header(position, id, message_type, self.length);
         if std::ptr::eq(self.place, producer.cold.scratch.as_ptr().cast()) && self.length > 0 {
@@ -847,9 +856,12 @@ impl ProducerBatch<'_> {
         self.count == 0
     }
 
-    /// Publishes all messages with one store. Returns how many.
+    /// Publishes all messages with one store. Returns how many: none in a child that inherited the batch through a fork.
     #[inline]
     pub fn commit(self) -> usize {
+        if self.producer.is_inherited() {
+            return 0;
+        }
         if self.count > 0 {
             self.producer.publish(self.end, self.count);
         }
