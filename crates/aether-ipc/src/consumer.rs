@@ -456,7 +456,8 @@ impl Consumer {
     /// # Errors
     ///
     /// As [`poll`](Consumer::poll), if the first message is the bad one; one further on is reported by the next call.
-    /// If the handler panics, the messages since the last release come again.
+    /// If the handler panics, its message comes again. Those handled before it may come again too: certainly if another
+    /// consumer takes over, since none since the last [`Flow::Commit`] was released.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
