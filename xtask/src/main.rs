@@ -2,7 +2,7 @@
 
 mod portability;
 mod steps;
-mod tests;
+mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 fn chore(chore: Chore) -> Result<()> {
     let root = root()?;
     match chore {
-        Chore::Test => run(&root, &tests::steps(&root)?),
+        Chore::Test => run(&root, &suite::steps(&root)?),
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)]),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use child::{Child, Kind, Ring};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -152,7 +152,7 @@ impl Run {
         let ring = Ring { path: folder.path().join("ring"), ..ring.clone() };
         let description = format!("{ring:?}");
         let mut trial = Trial::new(ring, self.payload_max, self.seed, &mut self.serial, &mut self.figures);
-        let done = work(&mut trial);
+        let done = work(&mut trial).map_err(|error| anyhow!("{error:#}{}", trial.standing()));
         drop(trial);
         self.bar.set_position(self.figures.kills());
         done.map_err(|error| {

@@ -1,6 +1,6 @@
 //! One ring, its producers and consumers, and the parent that kills them and checks what is left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ pub(crate) struct Trial<'a> {
     figures: &'a mut Figures,
     ledger: Ledger,
     running: Vec<Running>,
+    /// Lanes of dead producers, of which it is not known yet how much they had committed.
+    open: BTreeSet<u32>,
     /// Consumers that have had their role once: from then on their places are kept.
     established: Vec<bool>,
     /// Whether consumers merge lanes by id. Without a shared sequence, such a consumer waits for the producer of an
@@ -81,7 +83,7 @@ struct Running {
     serial: u32,
     role: Role,
     process: Child,
-    /// A producer's, once it has one.
+    /// A living producer's, once it has one.
     lane: Option<u32>,
     ready: bool,
     /// Has committed or received something.
@@ -120,6 +122,7 @@ impl<'a> Trial<'a> {
             park: false,
             established: vec![false; durable],
             running: Vec::new(),
+            open: BTreeSet::new(),
             ring,
             payload_max,
             seed,
@@ -375,24 +378,32 @@ impl<'a> Trial<'a> {
             Err(error) => return Err(error.into()),
         };
         let info = observer.info()?;
+        for lane in self.open.clone() {
+            let found = &info.lanes[lane as usize];
+            match found.producer {
+                None => self.cut(lane, found.write_cursor)?,
+                // One that was about to start may have it already, and will say where it found the cursor.
+                Some(_) if self.running.iter().any(|child| child.role == Role::Producer && !child.ready) => {}
+                Some(pid) => bail!("the producer of lane {lane} is dead, and its role is held by process {pid}"),
+            }
+        }
         for child in dead {
-            match (child.role, child.lane) {
-                (Role::Producer, Some(lane)) => {
-                    let found = &info.lanes[lane as usize];
-                    if let Some(pid) = found.producer {
-                        bail!("the producer of lane {lane} is dead, and its role is held by process {pid}");
-                    }
-                    let cut = self.ledger.producer_died(lane, found.write_cursor)?;
-                    self.figures.survived += cut.survived;
-                    self.figures.vanished += cut.vanished;
-                }
-                (Role::Producer, None) => {}
-                (Role::Consumer(consumer), _) => self.consumer_died(consumer, &info)?,
+            if let Role::Consumer(consumer) = child.role {
+                self.consumer_died(consumer, &info)?;
             }
         }
         if self.running.is_empty() {
             self.verify(&observer)?;
         }
+        Ok(())
+    }
+
+    /// The write cursor as the last producer of the lane left it.
+    fn cut(&mut self, lane: u32, write_cursor: u64) -> Result<()> {
+        let cut = self.ledger.producer_died(lane, write_cursor)?;
+        self.figures.survived += cut.survived;
+        self.figures.vanished += cut.vanished;
+        self.open.remove(&lane);
         Ok(())
     }
 
@@ -443,7 +454,7 @@ impl<'a> Trial<'a> {
 
     fn pump_until(&mut self, what: &str, done: impl Fn(&Trial<'_>) -> bool) -> Result<()> {
         if !self.pump_within(PATIENCE, done)? {
-            bail!("waited {PATIENCE:?} for {what}: {}", self.standing());
+            bail!("waited {PATIENCE:?} for {what}");
         }
         Ok(())
     }
@@ -459,7 +470,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Who is there, and where the cursors are.
-    fn standing(&self) -> String {
+    pub(crate) fn standing(&self) -> String {
         let mut text = String::new();
         for Running { serial, role, lane, ready, active, ended, pending, .. } in &self.running {
             text += &format!(
@@ -495,22 +506,37 @@ impl<'a> Trial<'a> {
         self.check()
     }
 
-    /// Producers first: what consumers received has to have been offered.
+    /// Judges all entries that can be: some wait for what another journal tells.
     fn check(&mut self) -> Result<()> {
-        for producers in [true, false] {
+        let mut progress = true;
+        while progress {
+            progress = false;
             for index in 0..self.running.len() {
-                if (self.running[index].role == Role::Producer) != producers {
-                    continue;
-                }
-                while let Some(&entry) = self.running[index].pending.front() {
-                    if !self.apply(index, entry)? {
-                        break;
-                    }
-                    self.running[index].pending.pop_front();
-                }
+                progress |= self.check_one(index)?;
             }
         }
         Ok(())
+    }
+
+    fn check_one(&mut self, index: usize) -> Result<bool> {
+        let Running { serial, role, .. } = self.running[index];
+        let mut progress = false;
+        while let Some(&entry) = self.running[index].pending.front() {
+            let judged = self.apply(index, entry);
+            if !judged.with_context(|| format!("{role:?} {serial} wrote {entry:?}"))? {
+                return Ok(progress);
+            }
+            self.running[index].pending.pop_front();
+            progress = true;
+        }
+        let child = &mut self.running[index];
+        if child.ended
+            && let Some(lane) = child.lane.take()
+        {
+            self.open.insert(lane);
+            progress = true;
+        }
+        Ok(progress)
     }
 
     /// Whether the entry could be judged yet.
@@ -518,7 +544,15 @@ impl<'a> Trial<'a> {
         let child = &mut self.running[index];
         match (child.role, entry) {
             (Role::Producer, Entry::Ready { lane, position }) => {
+                if self.running.iter().any(|other| other.lane == Some(lane)) {
+                    // Just killed, and its journal is still to be read; if it lives, this entry waits in vain.
+                    return Ok(false);
+                }
+                if self.open.contains(&lane) {
+                    self.cut(lane, position)?;
+                }
                 self.ledger.resumed(lane, position)?;
+                let child = &mut self.running[index];
                 (child.ready, child.lane) = (true, Some(lane));
             }
             (Role::Producer, Entry::Intended { message, joined }) => {
