@@ -21,6 +21,7 @@ use crate::{
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock, is_held},
     record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header},
+    sequence,
     slots::{self, Place},
     testing::step,
     wait::{Wait, wait_until},
@@ -798,20 +799,15 @@ impl Consumer {
 
     /// The lane with the smallest id, if no smaller one can come.
     fn smallest_id(&mut self) -> Result<Option<usize>> {
-        let Some((id, index)) = self.smallest_head()? else { return Ok(None) };
-        let settled = match self.cold.expected {
-            Some(expected) if self.cold.mapping.layout().sequence => id == expected,
+        let is_next = |consumer: &Consumer, id| match consumer.cold.expected {
+            Some(expected) if consumer.cold.mapping.layout().sequence => id == expected,
             // All lanes have a message: none can send a smaller one.
-            _ => !self.cold.mapping.layout().sequence && self.lanes.iter().all(|lane| lane.end.available() > 0),
+            _ => {
+                let mut lanes = consumer.lanes.iter();
+                !consumer.cold.mapping.layout().sequence && lanes.all(|lane| lane.end.available() > 0)
+            }
         };
-        if settled {
-            return Ok(Some(index));
-        }
-        if self.may_send_smaller()? {
-            return Ok(None);
-        }
-        // What was committed before those producers were done or dead is visible now.
-        Ok(self.smallest_head()?.map(|(_, index)| index))
+        sequence::next_in_order(self, Consumer::smallest_head, is_next, Consumer::may_send_smaller)
     }
 
     fn smallest_head(&mut self) -> Result<Option<(i64, usize)>> {
@@ -827,13 +823,12 @@ impl Consumer {
     }
 
     /// Whether a lane without a message has a producer that may still commit a smaller id than those that wait.
-    fn may_send_smaller(&self) -> Result<bool> {
+    fn may_send_smaller(&mut self) -> Result<bool> {
         let mapping = &self.cold.mapping;
         let layout = mapping.layout();
         for lane in self.lanes.iter().filter(|lane| lane.end.available() == 0) {
             let word_says_so = if layout.sequence {
-                // Between taking a number and committing it. Acquire: when it is over, the record is visible.
-                mapping.word(layout.lane_line(lane.lane) + lane_line::BUSY).load(Acquire) != 0
+                sequence::is_busy(&mapping.word(layout.lane_line(lane.lane) + lane_line::BUSY))
             } else {
                 mapping.half_word(layout.write_line(lane.lane) + cursor_line::WAKING).load(Acquire) != 0
             };

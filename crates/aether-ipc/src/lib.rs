@@ -13,6 +13,7 @@ mod ownership;
 mod producer;
 mod record;
 pub mod recovery;
+mod sequence;
 mod slots;
 mod sync;
 #[doc(hidden)]

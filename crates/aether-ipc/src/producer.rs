@@ -19,7 +19,7 @@ use crate::{
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock},
     record::{self, ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
-    slots,
+    sequence, slots,
     testing::step,
     wait::{Wait, wait_until},
 };
@@ -121,7 +121,7 @@ impl Producer {
         });
         if let Some(sequence) = &sequence {
             // A predecessor may have died with it set; what it had not committed does not exist.
-            sequence.busy.store(0, Release);
+            sequence::settle(&sequence.busy);
         }
         let trailer = if layout.checksums { CHECKSUM_SIZE } else { 0 };
         let largest = layout.capacity.min(u64::from(u32::MAX) & !7) as usize;
@@ -576,10 +576,9 @@ impl Producer {
     /// Stamps ids and checksums into the records between the write cursor and `to`.
     fn seal(&mut self, to: u64, count: u64) {
         let mut next_id = self.cold.sequence.as_ref().map(|sequence| {
-            sequence.busy.store(1_u64.to_le(), Relaxed);
+            sequence::announce(&sequence.busy);
             step("busy");
-            // Acquire and release: whoever sees a record with a later id sees that this lane was busy.
-            let id = sequence.next.fetch_add(count, AcqRel);
+            let id = sequence::stamp(&sequence.next, count);
             step("stamped");
             id
         });
@@ -595,7 +594,7 @@ impl Producer {
             if let Some(id) = &mut next_id {
                 header.id = id.cast_signed();
                 words[0].store(header.encode()[0], Relaxed);
-                *id += 1;
+                *id = id.wrapping_add(1);
             }
             if self.trailer > 0 {
                 self.write_checksum(position, header);
@@ -630,8 +629,7 @@ impl Producer {
 
     fn sealed(&self) {
         if let Some(sequence) = &self.cold.sequence {
-            // Release: whoever sees it sees the record that was published before.
-            sequence.busy.store(0, Release);
+            sequence::settle(&sequence.busy);
         }
     }
 

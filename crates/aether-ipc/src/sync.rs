@@ -1,5 +1,5 @@
-//! The atomics and orderings of the cursor protocol, in one place: the model checker compiles `cursor.rs` and
-//! `bell.rs` against another copy of this module, with its own atomics, and with single orderings weakened.
+//! The atomics and orderings of the cursor protocol, in one place: the model checker compiles `cursor.rs`, `bell.rs`
+//! and `sequence.rs` against another copy of this module, with its own atomics, and with single orderings weakened.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -9,8 +9,10 @@ use std::sync::atomic::{compiler_fence, fence};
 pub(crate) const PUBLISH: Ordering = Ordering::Release;
 /// Load of the other side's cursor.
 pub(crate) const OBSERVE: Ordering = Ordering::Acquire;
-/// Store of a read cursor: what was read before it is done with.
+/// Store of a read cursor, and of other words that give something up: what came before it is done with.
 pub(crate) const RELEASE: Ordering = Ordering::Release;
+/// Addition to a shared sequence: see `sequence.rs`.
+pub(crate) const STAMP: Ordering = Ordering::AcqRel;
 
 /// A full fence, on slow paths only.
 pub(crate) fn full_fence() {
