@@ -25,6 +25,26 @@ pub(crate) fn distance(write: u64, read: u64, capacity: u64) -> Result<u64, Corr
     Ok(bytes)
 }
 
+/// From where on the records of a lane have not been written over, and its write cursor, as a pair that can be believed:
+/// for those whom the producer does not wait for. The write cursor is not behind the floor, and further than the
+/// capacity before it only while the producer runs.
+pub(crate) fn window(write: &AtomicU64, oldest: &AtomicU64, capacity: u64) -> Result<(u64, u64), Corruption> {
+    let first = u64::from_le(write.load(OBSERVE));
+    // Stored before what the load above has seen was published, or later: at most a capacity behind that.
+    let floor = u64::from_le(oldest.load(OBSERVE));
+    if floor.wrapping_sub(first).cast_signed() <= 0 {
+        distance(first, floor, capacity)?;
+        return Ok((floor, first));
+    }
+    // The producer went on in between; what it had published by then is seen now.
+    let second = u64::from_le(write.load(OBSERVE));
+    match distance(second, floor, capacity) {
+        // It may even have gone on by more than the capacity since.
+        Err(Corruption::Apart { .. }) if second.wrapping_sub(floor).cast_signed() > 0 => Ok((floor, second)),
+        sound => sound.map(|_| (floor, second)),
+    }
+}
+
 /// The producer's end of a lane.
 #[derive(Debug)]
 pub(crate) struct WriteEnd {
@@ -45,11 +65,11 @@ impl WriteEnd {
     }
 
     /// Takes over what the last producer of a lossy lane had given up, and no more.
-    pub(crate) fn resume_lossy(&mut self, oldest: &AtomicU64) {
+    pub(crate) fn resume_lossy(&mut self, oldest: &AtomicU64) -> Result<(), Corruption> {
         let floor = u64::from_le(oldest.load(OBSERVE));
-        if distance(self.position, floor, self.capacity).is_ok() {
-            self.limit = floor.wrapping_add(self.capacity);
-        }
+        distance(self.position, floor, self.capacity)?;
+        self.limit = floor.wrapping_add(self.capacity);
+        Ok(())
     }
 
     #[inline]
@@ -104,27 +124,28 @@ impl WriteEnd {
                 held = held.max(self.position.wrapping_sub(read));
             }
         }
-        // A cursor further back than the capacity is a consumer in the middle of joining: no space until it is done.
+        // A cursor further back than the capacity is a consumer in the middle of joining: no more space until it is done.
         if held <= self.capacity {
             self.grant(self.position.wrapping_sub(held), oldest);
-        } else {
-            self.limit = self.position;
         }
     }
 
     /// Gives up everything before `floor`, so that it may be written over.
     ///
-    /// Copying readers learn of it through `oldest`, before the bytes change: see [`ReadEnd::still_whole`].
+    /// Copying readers learn of it through `oldest`, or in a classic file through the read cursor, before the bytes
+    /// change: see [`ReadEnd::still_whole`]. The release pairs with [`window`].
     pub(crate) fn grant(&mut self, floor: u64, oldest: Option<&AtomicU64>) {
         let limit = floor.wrapping_add(self.capacity);
-        if limit == self.limit {
+        // Never back: a batch may stand beyond the new limit already. That is safe: a consumer whose cursor appears behind
+        // is joining, and starts no earlier than what was published when the old limit was looked up.
+        if limit.wrapping_sub(self.limit).cast_signed() <= 0 {
             return;
         }
         self.limit = limit;
         if let Some(oldest) = oldest {
-            oldest.store(floor.to_le(), Relaxed);
-            overwrite_fence();
+            oldest.store(floor.to_le(), RELEASE);
         }
+        overwrite_fence();
     }
 }
 
@@ -203,25 +224,17 @@ impl ReadEnd {
     /// Looks at the write cursor of a lane whose producer never waits. Returns the bytes that were given up before
     /// this end read them; reading goes on after those.
     pub(crate) fn refresh_lossy(&mut self, write: &AtomicU64, oldest: &AtomicU64) -> Result<u64, Corruption> {
-        let floor = u64::from_le(oldest.load(OBSERVE));
-        let write = u64::from_le(write.load(OBSERVE));
-        for cursor in [write, floor] {
-            if cursor % 8 != 0 {
-                return Err(Corruption::Misaligned { cursor });
-            }
-        }
+        let (floor, write) = window(write, oldest, self.capacity)?;
         let lost = floor.wrapping_sub(self.position);
         let lost = if lost.cast_signed() > 0 { lost } else { 0 };
-        self.position = self.position.wrapping_add(lost);
-        self.end = self.position;
-        let ahead = write.wrapping_sub(self.position);
+        let position = self.position.wrapping_add(lost);
+        let ahead = write.wrapping_sub(position);
         if ahead.cast_signed() < 0 {
-            return Err(Corruption::Apart { write, read: self.position, capacity: self.capacity });
+            return Err(Corruption::Apart { write, read: position, capacity: self.capacity });
         }
-        // Further ahead than the capacity: the producer went on between the two loads. The next call looks again.
-        if ahead <= self.capacity {
-            self.end = write;
-        }
+        self.position = position;
+        // Further ahead than the capacity, the floor has moved on too: the next call looks again.
+        self.end = if ahead <= self.capacity { write } else { position };
         Ok(lost)
     }
 

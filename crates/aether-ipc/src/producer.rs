@@ -107,13 +107,10 @@ impl Producer {
         let write = mapping.word(layout.write_line(lane));
         let oldest = layout.oldest(lane).map(|offset| mapping.word(offset));
         let lossy = layout.overflow == Overflow::DropOldest;
-        let mut end = WriteEnd::resume(&write, layout.capacity).map_err(|reason| Error::Corrupt {
-            lane,
-            position: u64::from_le(write.load(Relaxed)),
-            reason,
-        })?;
+        let corrupt = |reason| Error::Corrupt { lane, position: u64::from_le(write.load(Relaxed)), reason };
+        let mut end = WriteEnd::resume(&write, layout.capacity).map_err(corrupt)?;
         if let (true, Some(oldest)) = (lossy, &oldest) {
-            end.resume_lossy(oldest);
+            end.resume_lossy(oldest).map_err(corrupt)?;
         }
         let sequence = layout.sequence.then(|| Sequence {
             next: mapping.word(layout.sequence_word()),
