@@ -20,8 +20,9 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     };
     // A folder of its own: another compiler in the same one would have each of them build everything anew.
     let target = target.join("portability");
-    let mut check =
-        String::from("/usr/bin/cargo check --keep-going -Zbuild-std=std,panic_abort --package aether-ipc --package aether-cli");
+    let mut check = String::from(
+        "/usr/bin/cargo check --keep-going -Zbuild-std=std,panic_abort --package aether-ipc --package aether-cli",
+    );
     for triple in TARGETS {
         check += " --target ";
         check += triple;
