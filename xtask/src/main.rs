@@ -1,10 +1,13 @@
 //! The project's own chores: `cargo xtask --help` lists them.
 
+mod debian;
+#[cfg(target_os = "linux")]
+mod install;
 mod portability;
 mod steps;
 mod suite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -32,6 +35,15 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Write the C header anew from the sources
+    Header,
+    /// Install the C library, its headers, and what pkg-config and CMake need to find them
+    #[cfg(target_os = "linux")]
+    Install {
+        /// Where `lib` and `include` are, or are to be made
+        #[arg(long)]
+        prefix: PathBuf,
+    },
     /// Everything that `.ci/run` runs
     Ci,
 }
@@ -53,6 +65,9 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)]),
+        Chore::Header => run(&root, &[header()]),
+        #[cfg(target_os = "linux")]
+        Chore::Install { prefix } => install::install(&root, &prefix),
         Chore::Ci => run(&root, &[Step::new("ci", "bash .ci/run")]),
     }
 }
@@ -75,10 +90,23 @@ fn torture(arguments: &[String]) -> Step {
     Step::new("torture", format!("{build} -- {}", arguments.join(" ")))
 }
 
+/// The test that compares the committed header with the sources writes it when asked to.
+fn header() -> Step {
+    Step::new("header", "cargo test --quiet --package aether-capi --test header").env("AETHER_WRITE_HEADER", "1")
+}
+
 /// Cargo tells it at run time, so that a checkout that was moved still finds itself.
 fn root() -> Result<PathBuf> {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR is not set: run it as `cargo xtask`")?;
     let root = PathBuf::from(manifest);
     Ok(root.parent().context("xtask has no parent folder")?.to_owned())
+}
+
+/// Where cargo puts what it builds.
+fn target_folder(root: &Path) -> Result<PathBuf> {
+    Ok(match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => std::path::absolute(folder)?,
+        None => root.join("target"),
+    })
 }
