@@ -1,49 +1,52 @@
 //! `cargo xtask test`: every test there is, in this order. A new language adds its step here.
 
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
-use crate::debian;
 use crate::steps::Step;
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
-    let mut steps = c_tools()?;
-    steps.extend([
-        Step::new("rust", "cargo test --workspace --exclude aether-capi"),
+    let mut steps = vec![
+        Step::new("rust", "cargo test --workspace"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
-        Step::new("c", "cargo test --package aether-capi"),
-    ]);
-    for example in examples(root)? {
-        let command = format!("cargo run --quiet --package aether-ipc --example {example}");
+    ];
+    for (package, example) in examples(root)? {
+        let command = format!("cargo run --quiet --package {package} --example {example}");
         steps.push(Step::new(format!("example {example}"), command));
     }
     Ok(steps)
 }
 
-/// What the tests of the C interface compile, link and check with. They know Linux's linker and loader; elsewhere only
-/// those in Rust are run.
-fn c_tools() -> Result<Vec<Step>> {
-    if !cfg!(target_os = "linux") {
-        return Ok(Vec::new());
+/// Every example of the workspace: it ends by itself, with 0 if what it shows has worked.
+fn examples(root: &Path) -> Result<Vec<(String, String)>> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(root)
+        .output()
+        .context("could not run `cargo metadata`")?;
+    if !output.status.success() {
+        bail!("`cargo metadata` failed: {}", String::from_utf8_lossy(&output.stderr));
     }
-    const TOOLS: [(&str, &str); 5] =
-        [("cc", "gcc"), ("c++", "g++"), ("cmake", "cmake"), ("pkg-config", "pkg-config"), ("valgrind", "valgrind")];
-    let missing: Vec<&str> =
-        TOOLS.into_iter().filter(|(program, _)| !debian::has(program)).map(|(_, package)| package).collect();
-    debian::install(&missing, "its own packages of those names have the tools")
-}
-
-/// Every example ends by itself and exits with 0 when what it shows has worked.
-fn examples(root: &Path) -> Result<Vec<String>> {
-    let folder = root.join("examples");
-    let mut names = Vec::new();
-    for entry in folder.read_dir().with_context(|| format!("{}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into()));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let mut examples = Vec::new();
+    for package in items(&metadata, "packages") {
+        for target in items(package, "targets") {
+            if items(target, "kind").any(|kind| kind == "example") {
+                examples.push((text(package, "name")?, text(target, "name")?));
+            }
         }
     }
-    names.sort();
-    Ok(names)
+    Ok(examples)
+}
+
+fn items<'v>(value: &'v Value, field: &str) -> impl Iterator<Item = &'v Value> {
+    value[field].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value, field: &str) -> Result<String> {
+    let text = value[field].as_str().with_context(|| format!("`cargo metadata` gave no {field}"))?;
+    Ok(text.to_owned())
 }
