@@ -6,18 +6,34 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::debian;
 use crate::steps::Step;
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
-    let mut steps = vec![
-        Step::new("rust", "cargo test --workspace"),
+    let mut steps = c_tools()?;
+    steps.extend([
+        Step::new("rust", "cargo test --workspace --exclude aether-capi"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
-    ];
+        Step::new("c", "cargo test --package aether-capi"),
+    ]);
     for (package, example) in examples(root)? {
         let command = format!("cargo run --quiet --package {package} --example {example}");
         steps.push(Step::new(format!("example {example}"), command));
     }
     Ok(steps)
+}
+
+/// What the tests of the C interface compile, link and check with. They know Linux's linker and loader; elsewhere only
+/// those in Rust are run.
+fn c_tools() -> Result<Vec<Step>> {
+    if !cfg!(target_os = "linux") {
+        return Ok(Vec::new());
+    }
+    const TOOLS: [(&str, &str); 5] =
+        [("cc", "gcc"), ("c++", "g++"), ("cmake", "cmake"), ("pkg-config", "pkg-config"), ("valgrind", "valgrind")];
+    let missing: Vec<&str> =
+        TOOLS.into_iter().filter(|(program, _)| !debian::has(program)).map(|(_, package)| package).collect();
+    debian::install(&missing, "its own packages of those names have the tools")
 }
 
 /// Every example of the workspace: it ends by itself, with 0 if what it shows has worked.
