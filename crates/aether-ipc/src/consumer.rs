@@ -441,13 +441,14 @@ impl Consumer {
         let Some(run) = self.next_run(1)? else { return Ok(Polled::Empty) };
         // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message is
         // gone; `wrapped` is not touched before.
-        let (message, next) = unsafe { run.read(run.start, &mut self.cold.wrapped) }?;
+        let read = unsafe { run.read(run.start, &mut self.cold.wrapped) };
+        let (message, next) = read.map_err(|error| self.explain(error))?;
         let id = message.id();
         if handler(message) == Flow::Keep {
             return Ok(Polled::Kept);
         }
         self.count(&run, next, 1, id);
-        self.release();
+        self.release()?;
         Ok(Polled::Released)
     }
 
@@ -495,7 +496,7 @@ impl Consumer {
                 // `wrapped` is only written for the next message.
                 let (message, next) = match unsafe { run.read(position, &mut self.cold.wrapped) } {
                     Ok(record) => record,
-                    Err(error) if total + done == 0 => return Err(error),
+                    Err(error) if total + done == 0 => return Err(self.explain(error)),
                     Err(_) => {
                         go_on = false;
                         break;
@@ -511,7 +512,7 @@ impl Consumer {
                 done += 1;
                 if flow == Flow::Commit {
                     self.count(&run, position, 0, last_id);
-                    self.release();
+                    self.release()?;
                 } else if flow == Flow::Break {
                     go_on = false;
                     break;
@@ -520,7 +521,7 @@ impl Consumer {
             self.count(&run, position, done, last_id);
             total += done;
         }
-        self.release();
+        self.release()?;
         Ok(total)
     }
 
@@ -559,7 +560,8 @@ impl Consumer {
         if let Some(run) = &run {
             // An iterator would end before a bad record without a word.
             // SAFETY: as in `poll`; the message is not used.
-            unsafe { run.read(run.start, &mut self.cold.wrapped) }?;
+            let read = unsafe { run.read(run.start, &mut self.cold.wrapped) };
+            read.map_err(|error| self.explain(error))?;
         }
         let start = run.map_or(0, |run| run.start);
         Ok(Batch {
@@ -593,7 +595,7 @@ impl Consumer {
             // written to `wrapped` is not shown.
             let (message, next) = match unsafe { run.read(position, &mut self.cold.wrapped) } {
                 Ok(record) => record,
-                Err(error) if position == run.start => return Err(error),
+                Err(error) if position == run.start => return Err(self.explain(error)),
                 // The next call reports it.
                 Err(_) => break,
             };
@@ -655,8 +657,7 @@ impl Consumer {
         let (Some(run), Some((position, last_id))) = (self.cold.peeked, last) else { return Ok(()) };
         self.cold.peeked = Some(Run { start: position, ..run });
         self.count(&run, position, count, last_id);
-        self.release();
-        Ok(())
+        self.release()
     }
 
     /// Waits until a message is there, as [`set_wait`](Consumer::set_wait) says.
@@ -854,7 +855,7 @@ impl Consumer {
             match run.copy(position, copies, whole) {
                 Ok(Some(next)) => position = next,
                 Ok(None) => break,
-                Err(error) if count == 0 => return Err(error),
+                Err(error) if count == 0 => return Err(self.explain(error)),
                 Err(_) => break,
             }
             count += 1;
@@ -865,6 +866,7 @@ impl Consumer {
             return Ok(None);
         }
         let view = View::of_copy(copies, run.start);
+        self.check_epoch()?;
         Ok(Some(Run { view, end: position, ..run }))
     }
 
@@ -882,11 +884,10 @@ impl Consumer {
 
     /// Gives the space of what was read back to the producers.
     #[inline]
-    fn release(&mut self) {
-        // A handler may have forked, and a batch may be one that a child inherited: the messages are the parent's.
-        if !self.epoch.is_current() && self.cold.lock.is_inherited() {
-            return;
-        }
+    fn release(&mut self) -> Result<()> {
+        // A handler may have forked, and a batch may be one that a child inherited: the messages are the parent's. Or the
+        // file was cut short, and what the handler saw is not what was sent.
+        self.check_epoch()?;
         step("release");
         let mut released = false;
         for lane in &mut self.lanes {
@@ -896,6 +897,13 @@ impl Consumer {
         if released && bell::wanted(&self.space_bell) {
             self.ring();
         }
+        Ok(())
+    }
+
+    /// A record may be bad because the file was cut short: then that is the error.
+    #[cold]
+    fn explain(&mut self, error: Error) -> Error {
+        self.check_epoch().err().unwrap_or(error)
     }
 
     #[cold]
@@ -1046,7 +1054,8 @@ impl Drop for Batch<'_> {
             && !std::thread::panicking()
         {
             self.consumer.count(&run, seen.position, seen.count, seen.last_id);
-            self.consumer.release();
+            // What stands in the way is reported by the consumer's next call.
+            let _ = self.consumer.release();
         }
     }
 }

@@ -25,6 +25,14 @@ pub(crate) fn distance(write: u64, read: u64, capacity: u64) -> Result<u64, Corr
     Ok(bytes)
 }
 
+/// Bytes that have not been written over, likewise.
+pub(crate) fn distance_from_oldest(write: u64, oldest: u64, capacity: u64) -> Result<u64, Corruption> {
+    distance(write, oldest, capacity).map_err(|reason| match reason {
+        Corruption::Apart { .. } => Corruption::Oldest { write, oldest, capacity },
+        other => other,
+    })
+}
+
 /// From where on the records of a lane have not been written over, and its write cursor, as a pair that can be believed:
 /// for those whom the producer does not wait for. The write cursor is not behind the floor, and further than the
 /// capacity before it only while the producer runs.
@@ -33,14 +41,14 @@ pub(crate) fn window(write: &AtomicU64, oldest: &AtomicU64, capacity: u64) -> Re
     // Stored before what the load above has seen was published, or later: at most a capacity behind that.
     let floor = u64::from_le(oldest.load(OBSERVE));
     if floor.wrapping_sub(first).cast_signed() <= 0 {
-        distance(first, floor, capacity)?;
+        distance_from_oldest(first, floor, capacity)?;
         return Ok((floor, first));
     }
     // The producer went on in between; what it had published by then is seen now.
     let second = u64::from_le(write.load(OBSERVE));
-    match distance(second, floor, capacity) {
+    match distance_from_oldest(second, floor, capacity) {
         // It may even have gone on by more than the capacity since.
-        Err(Corruption::Apart { .. }) if second.wrapping_sub(floor).cast_signed() > 0 => Ok((floor, second)),
+        Err(Corruption::Oldest { .. }) if second.wrapping_sub(floor).cast_signed() > 0 => Ok((floor, second)),
         sound => sound.map(|_| (floor, second)),
     }
 }
@@ -67,7 +75,7 @@ impl WriteEnd {
     /// Takes over what the last producer of a lossy lane had given up, and no more.
     pub(crate) fn resume_lossy(&mut self, oldest: &AtomicU64) -> Result<(), Corruption> {
         let floor = u64::from_le(oldest.load(OBSERVE));
-        distance(self.position, floor, self.capacity)?;
+        distance_from_oldest(self.position, floor, self.capacity)?;
         self.limit = floor.wrapping_add(self.capacity);
         Ok(())
     }

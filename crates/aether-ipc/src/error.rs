@@ -263,6 +263,16 @@ pub enum Corruption {
         /// The capacity, in bytes.
         capacity: u64,
     },
+    /// The oldest position is beyond the write cursor, or more than the capacity behind it.
+    #[error("write cursor {write} and oldest position {oldest} are not within the capacity of {capacity} bytes")]
+    Oldest {
+        /// The write cursor.
+        write: u64,
+        /// The oldest position: from there on, records are said not to have been written over.
+        oldest: u64,
+        /// The capacity, in bytes.
+        capacity: u64,
+    },
     /// A cursor is no multiple of 8.
     #[error("cursor {cursor} is not a multiple of 8")]
     Misaligned {
@@ -299,6 +309,22 @@ pub enum Corruption {
         /// The checksum computed.
         computed: u32,
     },
+    /// A consumer's slot is in a state that there is not.
+    #[error("consumer slot {slot} is in state {state}, which is none of 0 (free), 1 (taken) and 2 (kept for a name)")]
+    SlotState {
+        /// The slot.
+        slot: u32,
+        /// The state found.
+        state: u32,
+    },
+    /// A consumer's slot is kept for a name that can't be one.
+    #[error(
+        "consumer slot {slot} is kept for a name that is not 1 to 64 bytes of UTF-8 without control characters, or that another one has"
+    )]
+    SlotName {
+        /// The slot.
+        slot: u32,
+    },
 }
 
 /// Why a file is no ring.
@@ -324,7 +350,9 @@ pub enum HeaderFault {
         max: u64,
     },
     /// Bytes after the capacity are neither zero (classic) nor this format's magic.
-    #[error("magic {magic:#010x} at 0x104 is neither zero (classic) nor {expected:#010x}")]
+    #[error(
+        "the bytes from 0x104 on are neither all zero (classic) nor begin with {expected:#010x}, but with {magic:#010x}"
+    )]
     Magic {
         /// The value found.
         magic: u32,

@@ -301,8 +301,8 @@ impl Layout {
         if !(1..=MAX_CONSUMERS).contains(&consumers) {
             return bad("consumers", u64::from(consumers));
         }
-        if let Some(at) = header[field::RESERVED..field::CHECKSUM].iter().position(|&byte| byte != 0) {
-            return bad("reserved", (HEADER + field::RESERVED + at) as u64);
+        if let Some(&byte) = header[field::RESERVED..field::CHECKSUM].iter().find(|&&byte| byte != 0) {
+            return bad("reserved", byte.into());
         }
         let mut layout = Layout::extended(capacity, lanes, consumers);
         let data_offset = get_u64(header, field::DATA_OFFSET);

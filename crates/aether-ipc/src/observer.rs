@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     consumer::{Flow, Message, Run},
-    cursor::{AWAY, ReadEnd, distance},
+    cursor::{AWAY, ReadEnd, distance, distance_from_oldest, window},
     error::{Corruption, Error, Result},
     layout::{Format, Overflow, VERSION},
-    mapping::{LaneData, Mapping, View, Word},
+    mapping::{Epoch, LaneData, Mapping, View, Word},
     ownership::Role,
     record::CHECKSUM_SIZE,
     slots,
@@ -142,6 +142,7 @@ struct LaneLook {
     write: Word<AtomicU64>,
     oldest: Option<Word<AtomicU64>>,
     reads: Vec<Word<AtomicU64>>,
+    mapping: Arc<Mapping>,
 }
 
 impl LaneLook {
@@ -156,6 +157,7 @@ impl LaneLook {
             write: mapping.word(layout.write_line(lane)),
             oldest: layout.oldest(lane).map(|offset| mapping.word(offset)),
             reads: (0..layout.consumers).map(|slot| mapping.word(layout.read_line(lane, slot))).collect(),
+            mapping: mapping.clone(),
         }
     }
 
@@ -165,32 +167,43 @@ impl LaneLook {
 
     /// Up to where records may have been written over. A classic file does not say; there it is what was released.
     fn floor(&self) -> u64 {
-        u64::from_le(self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest).load(Acquire))
+        u64::from_le(self.floor_word().load(Acquire))
     }
 
-    /// The floor, if it is not beyond the write cursor, as no producer ever leaves it.
-    fn settled_floor(&self) -> Result<u64> {
-        let (mut floor, mut write) = (self.floor(), self.written());
-        for _ in 0..TRIES {
-            if write.wrapping_sub(floor).cast_signed() >= 0 {
-                return Ok(floor);
-            }
-            std::hint::spin_loop();
-            (floor, write) = (self.floor(), self.written());
-        }
-        let reason = Corruption::Apart { write, read: floor, capacity: self.capacity };
-        Err(Error::Corrupt { lane: self.lane, position: floor, reason })
+    fn floor_word(&self) -> &AtomicU64 {
+        self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest)
     }
 
-    /// Where the consumers stand that are not away. The only one of a ring has no such state.
+    /// The floor and the write cursor, as a pair that can be believed.
+    fn window(&self) -> Result<(u64, u64)> {
+        window(&self.write, self.floor_word(), self.capacity).map_err(|reason| {
+            let reason = match reason {
+                Corruption::Oldest { write, oldest: read, capacity } if self.oldest.is_none() => {
+                    Corruption::Apart { write, read, capacity }
+                }
+                reason => reason,
+            };
+            Error::Corrupt { lane: self.lane, position: self.floor(), reason }
+        })
+    }
+
+    /// Where the consumers stand that are not away. The only one of a ring has no such state. A cursor that does not fit
+    /// the write cursor, of a consumer without a name, is one that is joining or died so.
     fn positions(&self) -> impl Iterator<Item = u64> {
         let many = self.reads.len() > 1;
-        self.reads.iter().map(|read| u64::from_le(read.load(Acquire))).filter(move |&read| !many || read != AWAY)
+        let reads = (0..).zip(&self.reads).map(|(slot, read)| (slot, u64::from_le(read.load(Acquire))));
+        reads.filter_map(move |(slot, read)| {
+            let counts = !many
+                || read != AWAY
+                    && (distance(self.written(), read, self.capacity).is_ok()
+                        || slots::name(&self.mapping, slot).is_some());
+            counts.then_some(read)
+        })
     }
 
     /// Whether the record copied from `position` had not been given up when the copy was done.
     fn still_whole(&self, position: u64) -> bool {
-        ReadEnd::still_whole(position, self.oldest.as_ref().map_or_else(|| &*self.reads[0], |oldest| &**oldest))
+        ReadEnd::still_whole(position, self.floor_word())
     }
 
     /// Whether a consumer still waited for the record copied from `position` when the copy was done. Where the producer
@@ -209,10 +222,11 @@ impl LaneLook {
             let written = self.written();
             let read = positions.into_iter().max_by_key(|&read| written.wrapping_sub(read)).unwrap_or(written);
             let floor = self.floor();
-            let behind = floor.wrapping_sub(read).cast_signed() > 0;
-            let from = if self.lossy && behind { floor } else { read };
+            let behind = self.lossy && floor.wrapping_sub(read).cast_signed() > 0;
+            let (from, fits): (_, fn(_, _, _) -> _) =
+                if behind { (floor, distance_from_oldest) } else { (read, distance) };
             let now = self.written();
-            match distance(now, from, self.capacity) {
+            match fits(now, from, self.capacity) {
                 Ok(_) => return Ok((from, now)),
                 Err(reason) => fault = Some(Error::Corrupt { lane: self.lane, position: from, reason }),
             }
@@ -221,7 +235,8 @@ impl LaneLook {
         fault.map_or_else(|| Ok((self.written(), self.written())), Err)
     }
 
-    /// Shows the records from `from` to `to`; `whole` says whether a copy can be believed. Returns how many were shown, where it stopped, and whether it may go on.
+    /// Shows the records from `from` to `to`; `whole` says whether a copy can be believed. Returns how many were shown,
+    /// where it stopped, and why.
     fn walk(
         &self,
         from: u64,
@@ -230,36 +245,49 @@ impl LaneLook {
         whole: impl Fn(u64) -> bool,
         copies: &mut Vec<u64>,
         handler: &mut dyn FnMut(Message<'_>) -> Flow,
-    ) -> Result<Walked> {
+    ) -> Walked {
+        let epoch = Epoch::now();
         let mut walked = Walked { count: 0, position: from, end: End::Limit };
         let run =
             Run { index: 0, lane: self.lane, trailer: self.trailer, view: *self.data, start: from, end: to, limit };
         while walked.position != to {
             if walked.count == limit {
-                return Ok(walked);
+                return walked;
             }
             copies.clear();
-            let Some(next) = run.copy(walked.position, copies, &whole)? else {
-                walked.end = End::Outrun;
-                return Ok(walked);
+            let next = match run.copy(walked.position, copies, &whole) {
+                Ok(Some(next)) => next,
+                Ok(None) => return Walked { end: End::Outrun, ..walked },
+                Err(error) => return self.stop(walked, error),
             };
             let copy = Run { view: View::of_copy(copies, walked.position), end: next, ..run };
             // SAFETY: one record, copied just now; the copy is not touched while the message is shown, and stands in one piece.
-            let (message, _) = unsafe { copy.read(walked.position, &mut Vec::new()) }?;
+            let message = match unsafe { copy.read(walked.position, &mut Vec::new()) } {
+                Ok((message, _)) => message,
+                Err(error) => return self.stop(walked, error),
+            };
+            // What was copied while the file was cut short is not what stood there.
+            if !epoch.is_current()
+                && let Err(error) = self.mapping.check_whole()
+            {
+                return self.stop(walked, error);
+            }
             let flow = handler(message);
             if flow == Flow::Keep {
-                walked.end = End::Handler;
-                return Ok(walked);
+                return Walked { end: End::Handler, ..walked };
             }
             walked.position = next;
             walked.count += 1;
             if flow == Flow::Break {
-                walked.end = End::Handler;
-                return Ok(walked);
+                return Walked { end: End::Handler, ..walked };
             }
         }
-        walked.end = End::All;
-        Ok(walked)
+        Walked { end: End::All, ..walked }
+    }
+
+    /// A record may be bad because the file was cut short: then that is the error.
+    fn stop(&self, walked: Walked, error: Error) -> Walked {
+        Walked { end: End::Fault(self.mapping.check_whole().err().unwrap_or(error)), ..walked }
     }
 }
 
@@ -269,12 +297,12 @@ struct Walked {
     end: End,
 }
 
-#[derive(PartialEq, Eq)]
 enum End {
     All,
     Limit,
     Handler,
     Outrun,
+    Fault(Error),
 }
 
 impl Observer {
@@ -364,10 +392,11 @@ impl Observer {
             loop {
                 let (from, to) = look.waiting()?;
                 let whole = |position| if look.lossy { look.still_whole(position) } else { look.still_waits(position) };
-                let walked = look.walk(from, to, limit - count, whole, &mut copies, &mut handler)?;
+                let walked = look.walk(from, to, limit - count, whole, &mut copies, &mut handler);
                 count += walked.count;
                 match walked.end {
                     End::Handler => return Ok(count),
+                    End::Fault(error) => return Err(error),
                     End::All | End::Limit => break,
                     // Nothing shown yet: start again where the consumer is by now. Else what was shown is enough.
                     End::Outrun if walked.count == 0 && to != from => {}
@@ -395,7 +424,7 @@ impl Observer {
         let lanes: Vec<LaneLook> =
             (0..self.mapping.layout().lanes).map(|lane| LaneLook::new(&self.mapping, lane)).collect();
         let positions = lanes.iter().map(LaneLook::written).collect();
-        Tail { mapping: self.mapping.clone(), lanes, positions, copies: Vec::new() }
+        Tail { mapping: self.mapping.clone(), lanes, positions, turn: 0, copies: Vec::new() }
     }
 
     /// Follows as [`tail`](Observer::tail), but starts with what is still whole in the ring.
@@ -424,6 +453,8 @@ pub struct Tail {
     mapping: Arc<Mapping>,
     lanes: Vec<LaneLook>,
     positions: Vec<u64>,
+    /// The lane to start with.
+    turn: usize,
     copies: Vec<u64>,
 }
 
@@ -438,36 +469,50 @@ impl Tail {
     pub fn poll(&mut self, limit: usize, mut handler: impl FnMut(Message<'_>) -> Flow) -> Result<usize> {
         self.mapping.check_whole()?;
         let mut count = 0;
-        for (lane, position) in self.lanes.iter().zip(&mut self.positions) {
-            let to = lane.written();
-            if to == *position {
+        for step in 0..self.lanes.len() {
+            let index = (self.turn + step) % self.lanes.len();
+            let (lane, position) = (&self.lanes[index], &mut self.positions[index]);
+            if lane.written() == *position {
                 continue;
             }
-            let floor = lane.settled_floor()?;
+            let (floor, to) = match lane.window() {
+                Ok(window) => window,
+                // Those that were shown are reported first; what is wrong stays so.
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            };
             let lost = floor.wrapping_sub(*position);
-            // A floor beyond `to` is a producer that went on meanwhile; the next call sees both.
-            if lost.cast_signed() > 0 && to.wrapping_sub(floor).cast_signed() >= 0 {
+            if lost.cast_signed() > 0 {
                 if count > 0 {
-                    return Ok(count);
+                    break;
                 }
                 *position = floor;
                 return Err(Error::Lagged { bytes: lost });
             }
-            if lost.cast_signed() > 0 {
+            let ahead = to.wrapping_sub(*position);
+            if ahead.cast_signed() > 0 && ahead > lane.capacity {
+                // The producer went on by more than that while the two were read: the next call looks again.
                 continue;
             }
             if let Err(reason) = distance(to, *position, lane.capacity) {
-                // Written on by more than the capacity since the floor was read is no fault either.
-                if lane.floor() != floor {
-                    continue;
+                if count > 0 {
+                    break;
                 }
                 return Err(Error::Corrupt { lane: lane.lane, position: *position, reason });
             }
             let whole = |position| lane.still_whole(position);
-            let walked = lane.walk(*position, to, limit - count, whole, &mut self.copies, &mut handler)?;
+            let walked = lane.walk(*position, to, limit - count, whole, &mut self.copies, &mut handler);
             *position = walked.position;
             count += walked.count;
-            if walked.end == End::Handler {
+            match walked.end {
+                End::Handler => break,
+                End::Fault(error) if count == 0 => return Err(error),
+                End::Fault(_) => break,
+                End::All | End::Limit | End::Outrun => {}
+            }
+            if count == limit {
+                // The lanes behind this one come first the next time, so that none starves.
+                self.turn = index + 1;
                 break;
             }
         }
