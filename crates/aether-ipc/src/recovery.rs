@@ -1,5 +1,15 @@
 //! Verify and repair: what is wrong in a ring, and how to go on with as little loss as can be.
 //!
+//! A repair moves cursors and never touches a record. It believes those that fit each other:
+//!
+//! | what is wrong | [`LastGood`](Strategy::LastGood) | [`SkipToWrite`](Strategy::SkipToWrite) |
+//! |---|---|---|
+//! | a record | the write cursor goes back to it | its readers go on to the write cursor |
+//! | a consumer's cursor | it goes back to the oldest whole record, or to the start of the record that it stands in | it goes on to the write cursor |
+//! | the write cursor | it goes back to the last record that holds, where there are checksums; else to the consumers | all others go there |
+//! | the oldest position | it becomes the slowest consumer's | the same |
+//! | a consumer's slot | it is freed | the same |
+//!
 //! ```
 //! use aether_ipc::{Buffer, recovery::{self, Strategy}};
 //!
@@ -14,21 +24,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod look;
+
 use std::{
     fmt, fs, io,
     path::Path,
     sync::{Arc, atomic::Ordering::*},
 };
 
+use look::{Count, Look};
+
 use crate::{
-    buffer::holder_pids,
-    consumer::Run,
-    cursor::{AWAY, distance},
+    cursor::AWAY,
     error::{Corruption, Error, Result},
-    layout::{Overflow, cursor_line},
-    mapping::{Mapping, View},
-    ownership::{Role, RoleLock},
-    record::CHECKSUM_SIZE,
+    layout::slot,
+    mapping::{Mapping, check_size_limit},
+    ownership::{Role, RoleLock, is_held},
+    slots,
 };
 
 /// What [`verify`] found.
@@ -49,9 +61,9 @@ pub struct Report {
 pub struct Problem {
     /// The lane.
     pub lane: u32,
-    /// The slot of the consumer whose cursor is wrong; `None` if a record is.
+    /// The consumer's slot, if it is wrong, or its cursor; `None` if a record or the oldest position is.
     pub consumer: Option<u32>,
-    /// The position, in bytes since the ring was made.
+    /// The position, in bytes since the ring was made; 0 if what is wrong is a consumer's slot.
     pub position: u64,
     /// What is wrong there.
     pub reason: Corruption,
@@ -70,19 +82,20 @@ impl fmt::Display for Problem {
 /// What to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// Keep the messages before the first bad one; give up all from there on.
+    /// Keep the messages before the first bad one; give up all from there on. A consumer whose cursor can't be believed
+    /// starts with the oldest message that is still whole: some come again that it had released.
     LastGood,
-    /// Give up all that waits, good messages too; go on with what is committed next.
+    /// Give up all that waits where something is wrong, good messages too; go on with what is committed next.
     SkipToWrite,
 }
 
-/// One cursor that a [`Plan`] moves.
+/// One word that a [`Plan`] changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
     /// The lane.
     pub lane: u32,
-    /// Which cursor: the write cursor, the oldest position, or that of a consumer's slot.
+    /// Which word.
     pub cursor: CursorName,
     /// Its value now.
     pub from: u64,
@@ -90,8 +103,9 @@ pub struct Change {
     pub to: u64,
 }
 
-/// A cursor of a lane.
+/// A word that a repair changes: a cursor of a lane, or a consumer's slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CursorName {
     /// Bytes ever committed.
     Write,
@@ -99,6 +113,8 @@ pub enum CursorName {
     Oldest,
     /// Bytes ever released by the consumer in this slot.
     Read(u32),
+    /// The state of this consumer's slot.
+    Slot(u32),
 }
 
 impl fmt::Display for Change {
@@ -107,12 +123,18 @@ impl fmt::Display for Change {
             CursorName::Write => write!(f, "lane {}: write cursor", self.lane)?,
             CursorName::Oldest => write!(f, "lane {}: oldest position", self.lane)?,
             CursorName::Read(slot) => write!(f, "lane {}: read cursor of consumer {slot}", self.lane)?,
+            CursorName::Slot(slot) => write!(f, "consumer {slot}: state")?,
         }
-        write!(f, " from {} to {}", self.from, self.to)
+        write!(f, " from {} to ", self.from)?;
+        match (self.cursor, self.to) {
+            (CursorName::Read(_), AWAY) => f.write_str("none"),
+            (_, to) => write!(f, "{to}"),
+        }
     }
 }
 
-/// Looks at every record that waits, from the slowest consumer's cursor to the write cursor.
+/// Looks at every record that waits, from the slowest consumer's cursor to the write cursor, and at all that says who
+/// waits for what.
 ///
 /// Takes no role. In a ring that is in use, records that are released meanwhile are not looked at.
 ///
@@ -123,121 +145,17 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Report> {
     let mapping = Arc::new(Mapping::open(path.as_ref(), false)?);
     let mut report = Report { problems: Vec::new(), messages: 0, bytes: 0 };
     for lane in 0..mapping.layout().lanes {
-        let look = look(&mapping, lane);
-        report.messages += look.messages;
-        report.bytes += look.bad.map_or(look.write, |(at, _)| at).wrapping_sub(look.from);
-        let record = look.bad.map(|(position, reason)| Problem { lane, consumer: None, position, reason });
-        let cursors = look.bad_cursors.iter().map(|&(slot, position, reason)| Problem {
-            lane,
-            consumer: Some(slot),
-            position,
-            reason,
-        });
-        report.problems.extend(record.into_iter().chain(cursors));
+        let look = Look::at(&mapping, lane, &|slot| is_held(&mapping, Role::Consumer(slot)))?;
+        let waiting = look.count(look.slowest(), look.good_to())?;
+        report.messages += waiting.messages;
+        report.bytes += waiting.bytes;
+        report.problems.extend(look.problems());
+    }
+    for (slot, reason) in slots::faults(&mapping) {
+        report.problems.push(Problem { lane: 0, consumer: Some(slot), position: 0, reason });
     }
     mapping.check_whole()?;
     Ok(report)
-}
-
-/// One lane, looked at from end to end.
-struct Look {
-    write: u64,
-    oldest: Option<u64>,
-    /// Where the walk began: the slowest consumer that can be believed, or the write cursor.
-    from: u64,
-    /// Whole messages from there on.
-    messages: u64,
-    /// The first record that can't be believed.
-    bad: Option<(u64, Corruption)>,
-    /// Consumers whose cursor can't be believed.
-    bad_cursors: Vec<(u32, u64, Corruption)>,
-    /// All cursors that are not away.
-    reads: Vec<(u32, u64)>,
-}
-
-fn look(mapping: &Arc<Mapping>, lane: u32) -> Look {
-    let layout = mapping.layout();
-    let load = |offset| u64::from_le(mapping.word(offset).load(Acquire));
-    let lossy = layout.overflow == Overflow::DropOldest;
-    // Read cursors first: in a sound ring, a write cursor loaded later is not behind them. One that moved meanwhile is
-    // looked at again.
-    let (mut reads, mut write, mut oldest);
-    let mut tries = 0;
-    loop {
-        oldest = layout.oldest(lane).map(load);
-        reads = (0..layout.consumers)
-            .map(|slot| (slot, load(layout.read_line(lane, slot))))
-            .filter(|&(_, read)| !layout.broadcast() || read != AWAY)
-            .collect::<Vec<_>>();
-        write = load(layout.write_line(lane));
-        let sound = reads.iter().all(|&(_, read)| distance(write, read, layout.capacity).is_ok());
-        tries += 1;
-        if sound || lossy || tries == 64 {
-            break;
-        }
-        std::hint::spin_loop();
-    }
-    let mut bad_cursors = Vec::new();
-    let mut from = write;
-    for &(slot, read) in &reads {
-        // Far behind is what happens to a consumer of a lossy ring; it starts at the oldest record.
-        let start = match oldest {
-            Some(oldest) if lossy && oldest.wrapping_sub(read).cast_signed() > 0 => oldest,
-            _ => read,
-        };
-        match distance(write, start, layout.capacity) {
-            Ok(bytes) if bytes > write.wrapping_sub(from) => from = start,
-            Ok(_) => {}
-            Err(reason) => bad_cursors.push((slot, read, reason)),
-        }
-    }
-    let run = Run {
-        index: 0,
-        lane,
-        trailer: if layout.checksums { CHECKSUM_SIZE } else { 0 },
-        view: *mapping.lane_data(lane),
-        start: from,
-        end: write,
-        limit: usize::MAX,
-    };
-    let mut look = Look { write, oldest, from, messages: 0, bad: None, bad_cursors, reads };
-    // Each cursor must be where a record begins or, if nothing waits, at the end.
-    let mut between: Vec<(u32, u64)> =
-        look.reads.iter().copied().filter(|&(_, read)| read.wrapping_sub(from) < write.wrapping_sub(from)).collect();
-    let mut copies = Vec::new();
-    let mut position = from;
-    while position != write {
-        between.retain(|&(_, read)| read != position);
-        copies.clear();
-        let next = run.copy(position, &mut copies, |_| true).and_then(|next| {
-            let next = next.unwrap_or(write);
-            let copy = Run { view: View::of_copy(&mut copies, position), end: next, ..run };
-            // SAFETY: one record, in a copy that stands in one piece and outlives the message.
-            unsafe { copy.read(position, &mut Vec::new()) }.map(|_| next)
-        });
-        match next {
-            Ok(next) => position = next,
-            Err(Error::Corrupt { reason, .. }) => {
-                let moved_on = look
-                    .reads
-                    .iter()
-                    .all(|&(slot, _)| load(layout.read_line(lane, slot)).wrapping_sub(position).cast_signed() > 0);
-                if !(moved_on && !look.reads.is_empty()) {
-                    look.bad = Some((position, reason));
-                }
-                break;
-            }
-            Err(_) => break,
-        }
-        look.messages += 1;
-    }
-    let end = look.bad.map_or(position, |(at, _)| at);
-    for (slot, read) in between {
-        if read.wrapping_sub(from) < end.wrapping_sub(from) {
-            look.bad_cursors.push((slot, read, Corruption::BetweenRecords { cursor: read }));
-        }
-    }
-    look
 }
 
 /// What would be changed to make a ring sound again, and what that gives up. All roles are held until it is dropped, so
@@ -246,9 +164,8 @@ fn look(mapping: &Arc<Mapping>, lane: u32) -> Look {
 pub struct Plan {
     mapping: Arc<Mapping>,
     changes: Vec<Change>,
-    bytes: u64,
-    messages: u64,
-    _locks: Vec<RoleLock>,
+    given_up: Count,
+    _lock: RoleLock,
 }
 
 /// Works out a repair, without doing it.
@@ -259,82 +176,94 @@ pub struct Plan {
 /// and [`Error::RoleTaken`] while anybody produces or consumes.
 pub fn plan(path: impl AsRef<Path>, strategy: Strategy) -> Result<Plan> {
     let mapping = Arc::new(Mapping::open(path.as_ref(), true)?);
-    let layout = *mapping.layout();
-    let mut locks = Vec::new();
-    let roles = (0..layout.lanes).map(Role::Producer).chain((0..layout.consumers).map(Role::Consumer));
-    for role in roles {
-        let Some(lock) = RoleLock::try_take(&mapping, role)? else {
-            let (role, line) = match role {
-                Role::Producer(lane) => (format!("producer (lane {lane})"), layout.write_line(lane)),
-                Role::Consumer(slot) => ("consumer".to_owned(), layout.read_line(0, slot)),
-                Role::Registry => continue,
-            };
-            let holders = holder_pids(&mapping, [line + cursor_line::PID].into_iter());
-            return Err(Error::RoleTaken { path: mapping.path().to_owned(), role, holders });
-        };
-        locks.push(lock);
-    }
-    let mut plan = Plan { mapping: mapping.clone(), changes: Vec::new(), bytes: 0, messages: 0, _locks: locks };
-    for lane in 0..layout.lanes {
-        plan.repair_lane(lane, look(&mapping, lane), strategy);
+    let lock = take_everything(&mapping)?;
+    let mut plan = Plan { mapping: mapping.clone(), changes: Vec::new(), given_up: Count::default(), _lock: lock };
+    let freed = plan.repair_slots();
+    for lane in 0..mapping.layout().lanes {
+        let look = Look::at(&mapping, lane, &|_| Ok(false))?;
+        plan.repair_lane(&look, strategy, &freed)?;
     }
     mapping.check_whole()?;
     Ok(plan)
 }
 
+fn take_everything(mapping: &Arc<Mapping>) -> Result<RoleLock> {
+    if let Some(lock) = RoleLock::try_take(mapping, Role::Everything)? {
+        return Ok(lock);
+    }
+    let layout = mapping.layout();
+    let producers = (0..layout.lanes)
+        .map(|lane| (format!("producer (lane {lane})"), Role::Producer(lane), layout.write_line(lane)));
+    let consumers =
+        (0..layout.consumers).map(|slot| ("consumer".to_owned(), Role::Consumer(slot), layout.read_line(0, slot)));
+    for (role, held, line) in producers.chain(consumers) {
+        if let Some(pid) = slots::holder(mapping, held, line)? {
+            return Err(Error::RoleTaken { path: mapping.path().to_owned(), role, holders: vec![pid] });
+        }
+    }
+    // Another repair, a change of the consumers' names, or a holder that went away just now.
+    let role = "producer or consumer".to_owned();
+    Err(Error::RoleTaken { path: mapping.path().to_owned(), role, holders: vec![0] })
+}
+
 impl Plan {
-    /// The cursors to be moved; none in a sound ring.
+    /// What is to be changed; nothing in a sound ring.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 
-    /// Bytes that wait now and will not any more.
+    /// Bytes that wait now and will not any more. Where a cursor can't be believed, nothing tells how many waited: then it
+    /// is the most that it can be.
     pub fn bytes_given_up(&self) -> u64 {
-        self.bytes
+        self.given_up.bytes
     }
 
-    /// Whole messages among those bytes. Behind a bad record, none can be counted.
+    /// Whole messages among those bytes. Behind a bad record or cursor, none can be counted.
     pub fn messages_given_up(&self) -> u64 {
-        self.messages
+        self.given_up.messages
     }
 
-    fn repair_lane(&mut self, lane: u32, look: Look, strategy: Strategy) {
-        if look.bad.is_none() && look.bad_cursors.is_empty() {
-            return;
+    /// Frees the slots that nobody can come back to; returns which.
+    fn repair_slots(&mut self) -> Vec<u32> {
+        let faults = slots::faults(&self.mapping);
+        for &(slot, reason) in &faults {
+            let from = match reason {
+                Corruption::SlotState { state, .. } => state,
+                _ => slot::DURABLE,
+            };
+            self.change(0, CursorName::Slot(slot), from.into(), slot::FREE.into());
         }
-        let believed = look.reads.len() - look.bad_cursors.len().min(look.reads.len());
-        // Without one cursor that fits the write cursor, nothing tells which of them is right. The write cursor stays
-        // if it can be one, unless what is kept is asked for: then the consumer's place stays.
-        let write = if believed == 0 && strategy == Strategy::LastGood {
-            let aligned = look.reads.iter().map(|&(_, read)| read).find(|read| read % 8 == 0);
-            aligned.unwrap_or(look.write.next_multiple_of(8))
-        } else {
-            match (look.bad, strategy) {
-                (Some((at, _)), Strategy::LastGood) => at,
-                _ => look.write.checked_next_multiple_of(8).unwrap_or(0),
+        faults.into_iter().map(|(slot, _)| slot).collect()
+    }
+
+    fn repair_lane(&mut self, look: &Look, strategy: Strategy, freed: &[u32]) -> Result<()> {
+        let repaired = look.repair(strategy)?;
+        self.change(look.lane, CursorName::Write, look.write, repaired.write);
+        if let (Some(from), Some(to)) = (look.oldest, repaired.oldest) {
+            self.change(look.lane, CursorName::Oldest, from, to);
+        }
+        let mut slowest = None;
+        for (read, &to) in look.reads.iter().zip(&repaired.reads) {
+            if freed.contains(&read.slot) {
+                self.change(look.lane, CursorName::Read(read.slot), read.cursor, AWAY);
+                continue;
             }
+            self.change(look.lane, CursorName::Read(read.slot), read.cursor, to);
+            // Before the oldest position, nothing waits any more.
+            let start = repaired.oldest.filter(|oldest| oldest.wrapping_sub(to).cast_signed() > 0).unwrap_or(to);
+            slowest = slowest.into_iter().chain([start]).max_by_key(|&start| repaired.write.wrapping_sub(start));
+        }
+        let slowest = slowest.unwrap_or(repaired.write);
+        let kept = repaired.write.wrapping_sub(slowest);
+        let Some(before) = look.earliest() else {
+            self.given_up.bytes += look.capacity - kept.min(look.capacity);
+            return Ok(());
         };
-        self.change(lane, CursorName::Write, look.write, write);
-        for &(slot, read) in &look.reads {
-            let is_bad = look.bad_cursors.iter().any(|&(bad, ..)| bad == slot);
-            let beyond = write.wrapping_sub(read).cast_signed() < 0;
-            let skips = strategy == Strategy::SkipToWrite && look.bad.is_some();
-            if is_bad || beyond || skips {
-                self.change(lane, CursorName::Read(slot), read, write);
-            }
-        }
-        if let Some(oldest) = look.oldest
-            && write.wrapping_sub(oldest).cast_signed() < 0
-        {
-            self.change(lane, CursorName::Oldest, oldest, write);
-        }
-        if believed > 0 {
-            let kept_to = if strategy == Strategy::LastGood { write } else { look.from };
-            self.bytes += if look.bad.is_some() { look.write.wrapping_sub(kept_to) } else { 0 };
-            if strategy == Strategy::SkipToWrite && look.bad.is_some() {
-                self.messages += look.messages;
-            }
-        }
+        self.given_up.bytes += look.write.wrapping_sub(before).saturating_sub(kept);
+        // Kept are those from `slowest` to the new write cursor; behind that, nothing can be counted.
+        let end = if slowest == repaired.write { look.good_to() } else { slowest };
+        self.given_up.messages += look.count(before, end)?.messages;
+        Ok(())
     }
 
     fn change(&mut self, lane: u32, cursor: CursorName, from: u64, to: u64) {
@@ -357,6 +286,11 @@ impl Plan {
             let offset = match change.cursor {
                 CursorName::Write => layout.write_line(change.lane),
                 CursorName::Read(slot) => layout.read_line(change.lane, slot),
+                CursorName::Slot(slot) => {
+                    let state = self.mapping.half_word(layout.slot_cell(slot) + slot::STATE);
+                    state.store((change.to as u32).to_le(), Release);
+                    continue;
+                }
                 CursorName::Oldest => match layout.oldest(change.lane) {
                     Some(offset) => offset,
                     None => continue,
@@ -369,13 +303,15 @@ impl Plan {
 }
 
 fn copy(mapping: &Mapping, backup: &Path) -> Result<()> {
+    let size = mapping.layout().file_size();
     let fail = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: backup.to_owned() },
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::NoSpace { path: backup.to_owned(), size: mapping.layout().file_size(), source }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Error::NoSpace { path: backup.to_owned(), size, source }
         }
         _ => Error::Io { path: backup.to_owned(), operation: "keep a copy", source },
     };
+    check_size_limit(size).map_err(fail)?;
     let mut from = crate::mapping::reopen(mapping.file(), mapping.path())?;
     let mut to = fs::OpenOptions::new().write(true).create_new(true).open(backup).map_err(fail)?;
     let copied = from

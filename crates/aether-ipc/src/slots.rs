@@ -2,6 +2,7 @@
 //! slots whose consumer died. The locks of [`ownership`](crate::ownership) decide; the words here only follow them.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::*},
@@ -110,6 +111,7 @@ pub(crate) fn take(mapping: &Arc<Mapping>) -> Result<Place> {
 pub(crate) fn take_named(mapping: &Arc<Mapping>, name: &str) -> Result<Place> {
     check_name(mapping, name)?;
     let _registry = lock_registry(mapping)?;
+    check_slots(mapping)?;
     if let Some(slot) = find(mapping, name) {
         return match RoleLock::try_take(mapping, Role::Consumer(slot))? {
             Some(lock) => Ok(Place { slot, durable: true, lock, ends: resume(mapping, slot)? }),
@@ -136,6 +138,7 @@ pub(crate) fn take_named(mapping: &Arc<Mapping>, name: &str) -> Result<Place> {
 pub(crate) fn forget(mapping: &Arc<Mapping>, name: &str) -> Result<()> {
     check_name(mapping, name)?;
     let _registry = lock_registry(mapping)?;
+    check_slots(mapping)?;
     let Some(slot) = find(mapping, name) else {
         return Err(Error::Name {
             name: name.to_owned(),
@@ -151,18 +154,64 @@ pub(crate) fn forget(mapping: &Arc<Mapping>, name: &str) -> Result<()> {
     }
 }
 
-/// The name in a slot, if it is a durable one.
+/// The name in a slot, if it is a durable one, for people to read.
 pub(crate) fn name(mapping: &Arc<Mapping>, slot: u32) -> Option<String> {
-    let cell = mapping.layout().slot_cell(slot);
-    if u32::from_le(mapping.half_word(cell + slot::STATE).load(Acquire)) != slot::DURABLE {
+    name_bytes(mapping, slot).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn name_bytes(mapping: &Arc<Mapping>, slot: u32) -> Option<Vec<u8>> {
+    if state(mapping, slot) != slot::DURABLE {
         return None;
     }
+    let cell = mapping.layout().slot_cell(slot);
     let length = u32::from_le(mapping.half_word(cell + slot::NAME_LENGTH).load(Relaxed)) as usize;
-    let bytes: Vec<u8> = (0..MAX_NAME / 8)
+    let bytes = (0..MAX_NAME / 8)
         .flat_map(|index| mapping.word(cell + slot::NAME + 8 * index).load(Relaxed).to_ne_bytes())
-        .take(length)
-        .collect();
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+        // One more than there are, so that a length that is too great shows.
+        .chain([0])
+        .take(length);
+    Some(bytes.collect())
+}
+
+pub(crate) fn state(mapping: &Arc<Mapping>, slot: u32) -> u32 {
+    u32::from_le(mapping.half_word(mapping.layout().slot_cell(slot) + slot::STATE).load(Acquire))
+}
+
+/// The slots of which nobody can tell for whom they are kept.
+pub(crate) fn faults(mapping: &Arc<Mapping>) -> Vec<(u32, Corruption)> {
+    let mut faults = look_for_faults(mapping);
+    if !faults.is_empty() {
+        // One that changed hands while it was looked at is no fault.
+        let again = look_for_faults(mapping);
+        faults.retain(|fault| again.contains(fault));
+    }
+    faults
+}
+
+fn look_for_faults(mapping: &Arc<Mapping>) -> Vec<(u32, Corruption)> {
+    let mut faults = Vec::new();
+    let mut names = HashSet::new();
+    let layout = mapping.layout();
+    for slot in (0..layout.consumers).filter(|_| layout.broadcast()) {
+        let state = state(mapping, slot);
+        if ![slot::FREE, slot::ANONYMOUS, slot::DURABLE].contains(&state) {
+            faults.push((slot, Corruption::SlotState { slot, state }));
+        }
+        let Some(name) = name_bytes(mapping, slot) else { continue };
+        let is_name = str::from_utf8(&name).is_ok_and(|name| name_fault(name).is_none());
+        if !is_name || !names.insert(name) {
+            faults.push((slot, Corruption::SlotName { slot }));
+        }
+    }
+    faults
+}
+
+fn check_slots(mapping: &Arc<Mapping>) -> Result<()> {
+    match faults(mapping).first() {
+        // It has no position.
+        Some(&(_, reason)) => Err(Error::Corrupt { lane: 0, position: 0, reason }),
+        None => Ok(()),
+    }
 }
 
 /// Lets go of the slots whose consumer died without a durable place, so that nobody waits for them.
@@ -171,12 +220,13 @@ pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
     for slot in 0..layout.consumers {
         let holds = (0..layout.lanes).any(|lane| cursor(mapping, lane, slot) != AWAY);
         if holds
-            && !is_durable(mapping, slot)
+            && is_anybodys(mapping, slot)
+            && !is_held(mapping, Role::Consumer(slot))?
             && let Some(_lock) = RoleLock::try_take(mapping, Role::Consumer(slot))?
         {
             step("sweeping");
             // Under the lock: it may have become durable, or have been vacated, before we had it.
-            if !is_durable(mapping, slot) {
+            if is_anybodys(mapping, slot) {
                 vacate(mapping, slot);
             }
         }
@@ -188,10 +238,11 @@ pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
 /// behind for an instant then.
 pub(crate) fn check_durable(mapping: &Arc<Mapping>, lane: u32, write: u64) -> Result<(), Corruption> {
     let layout = mapping.layout();
-    for slot in (0..layout.consumers).filter(|&slot| is_durable(mapping, slot)) {
-        let read = cursor(mapping, lane, slot);
-        if read != AWAY {
-            distance(write, read, layout.capacity)?;
+    for slot in 0..layout.consumers {
+        match (state(mapping, slot), cursor(mapping, lane, slot)) {
+            (_, AWAY) | (slot::FREE | slot::ANONYMOUS, _) => {}
+            (slot::DURABLE, read) => drop(distance(write, read, layout.capacity)?),
+            (state, _) => return Err(Corruption::SlotState { slot, state }),
         }
     }
     Ok(())
@@ -211,14 +262,14 @@ pub(crate) fn vacate(mapping: &Arc<Mapping>, slot: u32) {
 }
 
 fn take_free(mapping: &Arc<Mapping>) -> Result<Place> {
+    check_slots(mapping)?;
     let layout = mapping.layout();
-    let state = |slot| u32::from_le(mapping.half_word(layout.slot_cell(slot) + slot::STATE).load(Acquire));
     // Free ones first, then those of the dead.
-    let mut candidates: Vec<u32> = (0..layout.consumers).filter(|&slot| state(slot) != slot::DURABLE).collect();
-    candidates.sort_by_key(|&slot| state(slot) != slot::FREE);
+    let mut candidates: Vec<u32> = (0..layout.consumers).filter(|&slot| is_anybodys(mapping, slot)).collect();
+    candidates.sort_by_key(|&slot| state(mapping, slot) != slot::FREE);
     for slot in candidates {
         let Some(lock) = RoleLock::try_take(mapping, Role::Consumer(slot))? else { continue };
-        if state(slot) == slot::DURABLE {
+        if !is_anybodys(mapping, slot) {
             continue;
         }
         mapping.half_word(layout.slot_cell(slot) + slot::STATE).store(slot::ANONYMOUS.to_le(), Release);
@@ -265,28 +316,34 @@ fn cursor(mapping: &Arc<Mapping>, lane: u32, slot: u32) -> u64 {
     u64::from_le(mapping.word(mapping.layout().read_line(lane, slot)).load(Acquire))
 }
 
-fn is_durable(mapping: &Arc<Mapping>, slot: u32) -> bool {
-    let state = mapping.half_word(mapping.layout().slot_cell(slot) + slot::STATE).load(Acquire);
-    u32::from_le(state) == slot::DURABLE
+/// Whether a slot is kept for nobody: free, or taken without a name.
+fn is_anybodys(mapping: &Arc<Mapping>, slot: u32) -> bool {
+    [slot::FREE, slot::ANONYMOUS].contains(&state(mapping, slot))
 }
 
 fn find(mapping: &Arc<Mapping>, wanted: &str) -> Option<u32> {
-    (0..mapping.layout().consumers).find(|&slot| name(mapping, slot).as_deref() == Some(wanted))
+    (0..mapping.layout().consumers).find(|&slot| name_bytes(mapping, slot).as_deref() == Some(wanted.as_bytes()))
 }
 
 fn check_name(mapping: &Mapping, name: &str) -> Result<()> {
     let reason = if !mapping.layout().broadcast() {
-        "this ring has one consumer, whose place is kept without a name"
-    } else if name.is_empty() {
-        "a name can't be empty"
-    } else if name.len() > MAX_NAME {
-        "a name has at most 64 bytes"
-    } else if name.chars().any(char::is_control) {
-        "a name can't hold control characters"
+        Some("this ring has one consumer, whose place is kept without a name")
     } else {
-        return Ok(());
+        name_fault(name)
     };
-    Err(Error::Name { name: name.to_owned(), reason })
+    reason.map_or(Ok(()), |reason| Err(Error::Name { name: name.to_owned(), reason }))
+}
+
+fn name_fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("a name can't be empty")
+    } else if name.len() > MAX_NAME {
+        Some("a name has at most 64 bytes")
+    } else if name.chars().any(char::is_control) {
+        Some("a name can't hold control characters")
+    } else {
+        None
+    }
 }
 
 /// Names change rarely and for an instant; whoever is stopped in that instant is waited for a while, then reported.

@@ -29,7 +29,7 @@ pub use disturbance::guard_bus_errors;
 pub(crate) use disturbance::{Epoch, forks};
 #[cfg(unix)]
 pub(crate) use disturbance::{Slots, Taken, bump_forks};
-pub(crate) use system::{heavy_fence, register_for_fences, reopen, sleep, wake_all};
+pub(crate) use system::{check_size_limit, heavy_fence, register_for_fences, reopen, sleep, wake_all};
 
 use crate::{
     error::{Error, Result},
@@ -212,7 +212,7 @@ impl Mapping {
         regions.push(Region::new(system::map(&file, 0, control as usize, 1, writable).map_err(io("map"))?, control));
         if layout.format == Format::Extended {
             for lane in 0..layout.lanes {
-                let copies = if layout.capacity % system::page_size() == 0 { 2 } else { 1 };
+                let copies = if layout.capacity.is_multiple_of(system::page_size()) { 2 } else { 1 };
                 let base = system::map(&file, layout.data(lane), layout.capacity as usize, copies, writable)
                     .map_err(io("map"))?;
                 regions.push(Region::new(base, layout.capacity * copies as u64));

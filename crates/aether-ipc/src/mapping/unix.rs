@@ -85,15 +85,11 @@ pub(super) fn create(path: &Path, creation: Creation) -> Result<Option<File>> {
         return Ok(None);
     }
     let size = creation.layout.file_size();
-    // The system would answer with a signal that ends the process.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| limit < size) {
-        return Err(space_error(path, size, io::Error::from_raw_os_error(libc::EFBIG)));
-    }
+    check_size_limit(size).map_err(|source| space_error(path, size, source))?;
     let fill = |file: &File| -> Result<()> {
         let io = |source| space_error(path, size, source);
         file.set_permissions(std::fs::Permissions::from_mode(creation.mode)).map_err(io)?;
-        retry(|| allocate(file, size)).map_err(io)?;
+        allocate(file, size).map_err(io)?;
         write_new(file, &creation.layout).map_err(io)
     };
     if let Some(file) = create_unnamed(parent(path)) {
@@ -106,6 +102,14 @@ pub(super) fn create(path: &Path, creation: Creation) -> Result<Option<File>> {
         }
     }
     create_named(path, fill)
+}
+
+/// Refuses a file that this process may not make so large: the system would answer with a signal that ends it.
+pub(crate) fn check_size_limit(size: u64) -> io::Result<()> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) if limit < size => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+        _ => Ok(()),
+    }
 }
 
 /// For file systems without unnamed files: made under a name of its own, linked, and that name removed.
@@ -303,11 +307,21 @@ mod platform {
     }
 
     pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
-            // Not every file system can: write the zeros then.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, size),
-            other => Ok(other?),
+        use rustix::{fs::FallocateFlags, io::Errno};
+        let (mut offset, mut piece) = (0, size);
+        while offset < size {
+            let length = piece.min(size - offset);
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, length) {
+                Ok(()) => offset += length,
+                // By a signal, and some file systems then undo what was done: a process with a timer would never get to
+                // the end of a large piece.
+                Err(Errno::INTR) => piece = (length / 2).max(page_size()),
+                // Not every file system can: write the zeros then.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return write_zeros(file, size),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(())
     }
 
     pub(super) fn populate(base: *mut u8, size: usize, writable: bool) -> bool {

@@ -29,18 +29,29 @@ pub(crate) enum Role {
     Consumer(u32),
     /// Short-lived: whoever is changing the names of consumers.
     Registry,
+    /// All of them at once, so that nobody else is there.
+    Everything,
 }
 
 impl Role {
-    /// The byte that is locked. Files never reach that far, and every signed 64-bit offset can name it.
-    fn byte(self) -> u64 {
+    /// The bytes that are locked. Files never reach that far, and every signed 64-bit offset can name them.
+    fn bytes(self) -> Bytes {
         const FIRST: u64 = 1 << 62;
+        let one = |start| Bytes { start, length: 1 };
         match self {
-            Role::Registry => FIRST,
-            Role::Producer(lane) => FIRST + (1 << 20) + u64::from(lane),
-            Role::Consumer(slot) => FIRST + (1 << 21) + u64::from(slot),
+            Role::Registry => one(FIRST),
+            Role::Producer(lane) => one(FIRST + (1 << 20) + u64::from(lane)),
+            Role::Consumer(slot) => one(FIRST + (1 << 21) + u64::from(slot)),
+            Role::Everything => Bytes { start: FIRST, length: 1 << 22 },
         }
     }
+}
+
+/// A range of a file.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    start: u64,
+    length: u64,
 }
 
 /// A role held by this process, until dropped.
@@ -54,7 +65,7 @@ impl RoleLock {
     /// Takes the role if nobody holds it: `None` otherwise.
     pub(crate) fn try_take(mapping: &Mapping, role: Role) -> Result<Option<RoleLock>> {
         let descriptor = system::Descriptor::open(|| reopen(mapping.file(), mapping.path()))?;
-        match descriptor.try_lock(role.byte()) {
+        match descriptor.try_lock(role.bytes()) {
             Ok(true) => Ok(Some(RoleLock { descriptor, forks: forks() })),
             Ok(false) => {
                 descriptor.close();
@@ -84,7 +95,7 @@ impl Drop for RoleLock {
 
 /// Whether any process, this one included, holds the role now. Takes nothing; needs no write access.
 pub(crate) fn is_held(mapping: &Mapping, role: Role) -> Result<bool> {
-    system::is_locked(mapping.file(), role.byte()).map_err(|source| Error::Io {
+    system::is_locked(mapping.file(), role.bytes()).map_err(|source| Error::Io {
         path: mapping.path().to_owned(),
         operation: "ask who holds a role",
         source,

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     error::Result,
     mapping::{Slots, Taken, bump_forks},
+    ownership::Bytes,
 };
 
 /// A descriptor in the list of those that a forked child closes.
@@ -89,8 +90,8 @@ impl Descriptor {
         opened
     }
 
-    pub(super) fn try_lock(&self, byte: u64) -> io::Result<bool> {
-        let mut lock = request(libc::F_WRLCK, byte);
+    pub(super) fn try_lock(&self, bytes: Bytes) -> io::Result<bool> {
+        let mut lock = request(libc::F_WRLCK, bytes);
         match control(self.0.value().0.load(Relaxed), libc::F_OFD_SETLK, &mut lock) {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -108,19 +109,19 @@ impl Descriptor {
     }
 }
 
-pub(super) fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
-    let mut lock = request(libc::F_WRLCK, byte);
+pub(super) fn is_locked(file: &File, bytes: Bytes) -> io::Result<bool> {
+    let mut lock = request(libc::F_WRLCK, bytes);
     control(file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock)?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-fn request(kind: libc::c_int, byte: u64) -> libc::flock {
+fn request(kind: libc::c_int, bytes: Bytes) -> libc::flock {
     // SAFETY: all zero is a valid `flock`.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = byte as libc::off_t;
-    lock.l_len = 1;
+    lock.l_start = bytes.start as libc::off_t;
+    lock.l_len = bytes.length as libc::off_t;
     lock
 }
 

@@ -8,7 +8,7 @@ use windows_sys::Win32::{
     System::IO::OVERLAPPED,
 };
 
-use crate::error::Result;
+use crate::{error::Result, ownership::Bytes};
 
 #[derive(Debug)]
 pub(super) struct Descriptor(Mutex<Option<File>>);
@@ -18,9 +18,9 @@ impl Descriptor {
         Ok(Descriptor(Mutex::new(Some(open()?))))
     }
 
-    pub(super) fn try_lock(&self, byte: u64) -> io::Result<bool> {
+    pub(super) fn try_lock(&self, bytes: Bytes) -> io::Result<bool> {
         match self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_ref() {
-            Some(file) => lock(file, byte),
+            Some(file) => lock(file, bytes),
             None => Ok(false),
         }
     }
@@ -30,31 +30,38 @@ impl Descriptor {
     }
 }
 
-pub(super) fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
-    if !lock(file, byte)? {
+pub(super) fn is_locked(file: &File, bytes: Bytes) -> io::Result<bool> {
+    if !lock(file, bytes)? {
         return Ok(true);
     }
-    let mut place = place(byte);
+    let mut place = place(bytes);
+    let (low, high) = halves(bytes.length);
     // SAFETY: a valid handle, and a place that outlives the call.
-    unsafe { UnlockFileEx(file.as_raw_handle(), 0, 1, 0, &mut place) };
+    unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) };
     Ok(false)
 }
 
-fn lock(file: &File, byte: u64) -> io::Result<bool> {
-    let mut place = place(byte);
+fn lock(file: &File, bytes: Bytes) -> io::Result<bool> {
+    let mut place = place(bytes);
+    let (low, high) = halves(bytes.length);
     let flags = LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY;
     // SAFETY: a valid handle, and a place that outlives the call.
-    if unsafe { LockFileEx(file.as_raw_handle(), flags, 0, 1, 0, &mut place) } != 0 {
+    if unsafe { LockFileEx(file.as_raw_handle(), flags, 0, low, high, &mut place) } != 0 {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
     if error.raw_os_error() == Some(ERROR_LOCK_VIOLATION as i32) { Ok(false) } else { Err(error) }
 }
 
-fn place(byte: u64) -> OVERLAPPED {
+fn halves(value: u64) -> (u32, u32) {
+    (value as u32, (value >> 32) as u32)
+}
+
+fn place(bytes: Bytes) -> OVERLAPPED {
     // SAFETY: all zero is a valid `OVERLAPPED`.
     let mut place: OVERLAPPED = unsafe { std::mem::zeroed() };
-    place.Anonymous.Anonymous.Offset = byte as u32;
-    place.Anonymous.Anonymous.OffsetHigh = (byte >> 32) as u32;
+    let (low, high) = halves(bytes.start);
+    place.Anonymous.Anonymous.Offset = low;
+    place.Anonymous.Anonymous.OffsetHigh = high;
     place
 }
