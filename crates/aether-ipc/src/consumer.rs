@@ -1,7 +1,7 @@
 //! `Consumer`: poll, drain, batches, and the merging of lanes.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     fmt,
     sync::{
@@ -242,30 +242,69 @@ impl Run {
     /// released during `'m`, and `wrapped`, if it is written, is neither moved nor written again during `'m`.
     #[inline]
     pub(crate) unsafe fn read<'m>(&self, position: u64, wrapped: &mut Vec<u64>) -> Result<(Message<'m>, u64)> {
+        // SAFETY: by this function's contract.
+        let (header, next) = unsafe { self.header(position) }?;
+        // SAFETY: by this function's contract.
+        let bytes = match unsafe { self.in_place(position, header) } {
+            Some(bytes) => bytes,
+            // SAFETY: by this function's contract.
+            None => unsafe { self.copied(position, header, wrapped) },
+        };
+        Ok((self.message(position, header, bytes)?, next))
+    }
+
+    /// The header of the record at `position`, checked, and the position behind the record.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read).
+    #[inline]
+    unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
         // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
         // that long; the words stand in the ring or in a copy.
         let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
         let header = Header::decode(words.map(|word| word.load(Relaxed)));
-        let size = header
-            .validate(self.end.wrapping_sub(position), self.trailer)
-            .map_err(|reason| self.corrupt(position, reason))?;
+        match header.validate(self.end.wrapping_sub(position), self.trailer) {
+            Ok(size) => Ok((header, position.wrapping_add(size))),
+            Err(reason) => Err(self.corrupt(position, reason)),
+        }
+    }
+
+    /// What follows the header, if it stands in one piece.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read), whose checked header it is.
+    #[inline]
+    unsafe fn in_place<'m>(&self, position: u64, header: Header) -> Option<&'m [u8]> {
         let length = header.length as usize - HEADER_SIZE;
-        let start = position.wrapping_add(HEADER_SIZE as u64);
-        let bytes: &'m [u8] = match self.view.contiguous(start, length) {
-            // SAFETY: `length` bytes, which `validate` found to lie before the end of the run, in one piece from `place` on.
-            // They are committed, and the consumer has not released them: under the cursor protocol nobody writes them.
-            // (A peer that breaks the protocol is what `Consumer::set_untrusted` is for.)
-            Some(place) => unsafe { std::slice::from_raw_parts(place, length) },
-            None => {
-                wrapped.resize(length.div_ceil(8), 0);
-                // SAFETY: words of the ring.
-                unsafe { self.view.copy_out(start, wrapped) };
-                // SAFETY: initialised words, which stay as they are during 'm by this function's contract.
-                unsafe { std::slice::from_raw_parts(wrapped.as_ptr().cast(), length) }
-            }
-        };
+        let place = self.view.contiguous(position.wrapping_add(HEADER_SIZE as u64), length)?;
+        // SAFETY: `length` bytes, which were found to lie before the end of the run, in one piece from `place` on. They
+        // are committed, and the consumer has not released them: under the cursor protocol nobody writes them. (A peer
+        // that breaks the protocol is what `Consumer::set_untrusted` is for.)
+        Some(unsafe { std::slice::from_raw_parts(place, length) })
+    }
+
+    /// What follows the header, copied.
+    ///
+    /// # Safety
+    ///
+    /// As for [`in_place`](Self::in_place).
+    #[cold]
+    unsafe fn copied<'m>(&self, position: u64, header: Header, copy: &mut Vec<u64>) -> &'m [u8] {
+        let length = header.length as usize - HEADER_SIZE;
+        copy.resize(length.div_ceil(8), 0);
+        // SAFETY: words of the ring.
+        unsafe { self.view.copy_out(position.wrapping_add(HEADER_SIZE as u64), copy) };
+        // SAFETY: initialised words, which stay as they are during 'm by this function's contract.
+        unsafe { std::slice::from_raw_parts(copy.as_ptr().cast(), length) }
+    }
+
+    /// The message that a header and what follows it are.
+    #[inline]
+    fn message<'m>(&self, position: u64, header: Header, bytes: &'m [u8]) -> Result<Message<'m>> {
         let payload = if self.trailer == 0 { bytes } else { self.check(position, header, bytes)? };
-        Ok((Message { header, payload, lane: self.lane, position }, position.wrapping_add(size)))
+        Ok(Message { header, payload, lane: self.lane, position })
     }
 
     /// Copies the record at `position` behind `copies`, and returns the position behind it; `None` if `whole` says that
@@ -564,8 +603,10 @@ impl Consumer {
             read.map_err(|error| self.explain(error))?;
         }
         let start = run.map_or(0, |run| run.start);
+        let room = RefCell::new(std::mem::take(&mut self.cold.wrapped));
         Ok(Batch {
             consumer: self,
+            room,
             run,
             seen: Cell::new(Seen { position: start, count: 0, last_id: 0 }),
             wrapped: OnceCell::new(),
@@ -994,8 +1035,19 @@ pub struct Batch<'a> {
     run: Option<Run>,
     seen: Cell<Seen>,
     /// The record that does not stand in one piece: no run has more than one.
-    wrapped: OnceCell<(u64, Vec<u64>)>,
+    wrapped: OnceCell<Wrapped>,
+    /// The consumer's room for it.
+    room: RefCell<Vec<u64>>,
     kept: bool,
+}
+
+/// A record that was copied, and the position behind it.
+#[derive(Debug)]
+struct Wrapped {
+    position: u64,
+    header: Header,
+    next: u64,
+    copy: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -1022,17 +1074,20 @@ impl Batch<'_> {
         self.kept = true;
     }
 
-    fn read_wrapped(&self, run: &Run, position: u64) -> Option<(Message<'_>, u64)> {
-        let mut copy = Vec::new();
-        // SAFETY: as in `BatchIter::next`; the copy's heap memory stays where it is when it moves into the cell, which
-        // keeps it as long as the batch lives, or is dropped here together with the message.
-        let (message, next) = unsafe { run.read(position, &mut copy) }.ok()?;
-        let (at, _) = self.wrapped.get_or_init(|| (position, copy));
+    #[cold]
+    fn read_wrapped(&self, run: &Run, position: u64, header: Header, next: u64) -> Option<(Message<'_>, u64)> {
+        let wrapped = self.wrapped.get_or_init(|| {
+            let mut copy = self.room.take();
+            // SAFETY: as in `BatchIter::next`; what is returned is not used.
+            unsafe { run.copied(position, header, &mut copy) };
+            Wrapped { position, header, next, copy }
+        });
         // The first one stays. The same position read again is the same record; another one is a peer's doing.
-        (*at == position).then_some(())?;
-        let (_, kept) = self.wrapped.get()?;
-        let payload = kept.as_bytes().get(..message.payload.len())?;
-        Some((Message { payload, ..message }, next))
+        if wrapped.position != position {
+            return None;
+        }
+        let bytes = wrapped.copy.as_bytes().get(..wrapped.header.length as usize - HEADER_SIZE)?;
+        Some((run.message(position, wrapped.header, bytes).ok()?, wrapped.next))
     }
 }
 
@@ -1047,6 +1102,8 @@ impl<'b> IntoIterator for &'b Batch<'_> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
+        let room = self.wrapped.take().map_or_else(|| self.room.take(), |wrapped| wrapped.copy);
+        self.consumer.cold.wrapped = room;
         let seen = self.seen.get();
         if let Some(run) = self.run
             && seen.count > 0
@@ -1077,12 +1134,15 @@ impl<'b> Iterator for BatchIter<'b> {
         if self.position == run.end || self.count == run.limit {
             return None;
         }
-        let mut none = Vec::new();
+        let position = self.position;
         // SAFETY: each record's position follows from the one before. None is released before the batch drops, which the
-        // message borrows. An empty vector that was not written is no memory; if it was, the message is not used.
-        let (message, next) = unsafe { run.read(self.position, &mut none) }.ok()?;
-        let (message, next) =
-            if none.is_empty() { (message, next) } else { self.batch.read_wrapped(run, self.position)? };
+        // message borrows.
+        let (header, next) = unsafe { run.header(position) }.ok()?;
+        // SAFETY: as above.
+        let (message, next) = match unsafe { run.in_place(position, header) } {
+            Some(bytes) => (run.message(position, header, bytes).ok()?, next),
+            None => self.batch.read_wrapped(run, position, header, next)?,
+        };
         self.position = next;
         self.count += 1;
         if self.count > self.batch.seen.get().count {
