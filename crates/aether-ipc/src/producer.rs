@@ -607,9 +607,11 @@ impl Producer {
             // SAFETY: `payload` bytes, mapped in one piece and this producer's alone until published.
             Some(place) => record::checksum(position, header, unsafe { std::slice::from_raw_parts(place, payload) }),
             None => {
-                let mut copy = vec![0; payload.div_ceil(8)];
+                // Its claim, if it had one, was copied into the ring already.
+                let copy = &mut self.cold.scratch;
+                copy.resize(payload.div_ceil(8).max(copy.len()), 0);
                 // SAFETY: words of the ring.
-                unsafe { self.data.copy_out(start, &mut copy) };
+                unsafe { self.data.copy_out(start, &mut copy[..payload.div_ceil(8)]) };
                 record::checksum(position, header, &copy.as_bytes()[..payload])
             }
         };
