@@ -271,9 +271,7 @@ impl Mapping {
     /// Brings every page into memory, so that no message waits for it.
     pub(crate) fn prefault(&self) -> Result<()> {
         for region in &self.regions {
-            // The second half of a double mapping is the same memory; touching it would only count it twice.
-            let size = region.size.min((self.layout.capacity).max(self.layout.data_offset) as usize);
-            system::prefault(region.base, size, self.writable).map_err(|source| Error::Io {
+            system::prefault(region.base, region.size, self.writable).map_err(|source| Error::Io {
                 path: self.path.clone(),
                 operation: "prefault",
                 source,
