@@ -77,6 +77,11 @@ impl Peer {
         }
     }
 
+    /// The next line, if it has printed one already.
+    pub(crate) fn line_now(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
     #[track_caller]
     pub(crate) fn expect_line(&self, expected: &str) {
         assert_eq!(self.line(), expected);
@@ -87,10 +92,11 @@ impl Peer {
         self.input.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// `kill -9`, and the certainty that it is over.
-    pub(crate) fn kill(mut self) {
-        self.process.as_mut().unwrap().kill().unwrap();
-        self.end();
+    /// `kill -9`, and the certainty that it is over. Children that it has go on until this is dropped.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     /// Waits for it to end by itself. Lines that were not read are returned.
