@@ -21,21 +21,21 @@ fn main() {
     }
 }
 
-const WRITE: u64 = 0x000;
-const READ: u64 = 0x080;
+pub(crate) const WRITE: u64 = 0x000;
+pub(crate) const READ: u64 = 0x080;
 const HEADER: u64 = 0x100;
 const SEQUENCE: u64 = 0x280;
 /// Of the first lane. In a ring with one lane, what follows is the consumers' slots.
-const OLDEST: u64 = 0x380;
+pub(crate) const OLDEST: u64 = 0x380;
 const BUSY: u64 = 0x388;
-const SLOTS: u64 = 0x400;
-const LINE: u64 = 0x80;
+pub(crate) const SLOTS: u64 = 0x400;
+pub(crate) const LINE: u64 = 0x80;
 const DATA_CLASSIC: u64 = 0x180;
-const DATA: u64 = 64 << 10;
+pub(crate) const DATA: u64 = 64 << 10;
 const CAPACITY: u64 = 1024;
 /// Of a message of 8 bytes, of which most of these rings hold three.
-const RECORD: u64 = 24;
-const WRITTEN: u64 = 3 * RECORD;
+pub(crate) const RECORD: u64 = 24;
+pub(crate) const WRITTEN: u64 = 3 * RECORD;
 /// The same with a checksum.
 const RECORD_CHECKED: u64 = 32;
 
@@ -72,18 +72,18 @@ impl Maker<'_> {
     }
 }
 
-fn offer(producer: &mut Producer, count: i64) {
+pub(crate) fn offer(producer: &mut Producer, count: i64) {
     for id in 1..=count {
         producer.offer(id, 7, &id.to_le_bytes()).unwrap();
     }
 }
 
-struct Ring {
+pub(crate) struct Ring {
     file: File,
 }
 
 impl Ring {
-    fn of(path: &Path) -> Ring {
+    pub(crate) fn of(path: &Path) -> Ring {
         Ring { file: OpenOptions::new().read(true).write(true).open(path).unwrap() }
     }
 
@@ -91,15 +91,15 @@ impl Ring {
         self.file.write_all_at(bytes, at).unwrap();
     }
 
-    fn word(&self, at: u64, value: u64) {
+    pub(crate) fn word(&self, at: u64, value: u64) {
         self.bytes(at, &value.to_le_bytes());
     }
 
-    fn half(&self, at: u64, value: u32) {
+    pub(crate) fn half(&self, at: u64, value: u32) {
         self.bytes(at, &value.to_le_bytes());
     }
 
-    fn flip(&self, at: u64) {
+    pub(crate) fn flip(&self, at: u64) {
         let mut byte = [0];
         self.file.read_exact_at(&mut byte, at).unwrap();
         self.bytes(at, &[byte[0] ^ 1]);
