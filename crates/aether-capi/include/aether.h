@@ -3,8 +3,8 @@
  *
  * Generated from the Rust sources by `cargo xtask header`; not to be edited.
  *
- * Every function returns an `aether_status`, and writes its results only if that is AETHER_STATUS_OK (functions that
- * show messages of a broken ring say so). After anything else, `aether_last_error` has the details and the words.
+ * Every function returns an `aether_status`, and writes its results only if that is AETHER_STATUS_OK (and
+ * `aether_observer_peek` as it says). After anything else, `aether_last_error` has the details and the words.
  *
  * - A handle comes from this library and is used until it is freed. Threads may share a buffer; every other handle is
  *   used by one thread at a time.
@@ -595,8 +595,7 @@ aether_status aether_observer_free(aether_observer *observer);
 
 /// Writes copies of up to `limit` messages that were committed since the last call to `messages`, an array of so many;
 /// `*count` is how many. They live until the next poll or until the tail is freed. `AETHER_STATUS_LAGGED` if messages
-/// were written over before they were shown; the next call goes on with the oldest that is whole. If a record can't be
-/// believed, the messages before it are shown, and the status is `AETHER_STATUS_CORRUPT`.
+/// were written over before they were shown; the next call goes on with the oldest that is whole.
 AETHER_MUST_USE
 aether_status aether_tail_poll(aether_tail *tail,
                                aether_message *messages,

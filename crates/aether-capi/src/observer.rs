@@ -338,8 +338,7 @@ pub extern "C" fn aether_observer_free(observer: Option<Box<aether_observer>>) -
 
 /// Writes copies of up to `limit` messages that were committed since the last call to `messages`, an array of so many;
 /// `*count` is how many. They live until the next poll or until the tail is freed. `AETHER_STATUS_LAGGED` if messages
-/// were written over before they were shown; the next call goes on with the oldest that is whole. If a record can't be
-/// believed, the messages before it are shown, and the status is `AETHER_STATUS_CORRUPT`.
+/// were written over before they were shown; the next call goes on with the oldest that is whole.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn aether_tail_poll(
@@ -354,9 +353,8 @@ pub unsafe extern "C" fn aether_tail_poll(
         let room = unsafe { room(messages, limit, "messages") }?;
         let copies = &mut tail.copies;
         copies.clear();
-        let outcome = tail.tail.poll(limit, |message| copies.keep(message));
+        tail.tail.poll(limit, |message| copies.keep(message))?;
         count.write(copies.write(room));
-        outcome?;
         Ok(())
     })
 }
