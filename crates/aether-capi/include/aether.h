@@ -186,7 +186,8 @@ typedef struct {
     uint8_t prefault;
     /// Not 0: a CRC-32C for each record of a new ring, checked by whoever reads it.
     uint8_t checksums;
-    /// Not 0: all producers of a new ring share a sequence that stamps the ids; those given with a message are not used.
+    /// Not 0: all producers of a new ring share a sequence that stamps the ids; those given with a message are not
+    /// used.
     uint8_t sequence;
     /// Zeros.
     uint8_t reserved[4];
@@ -472,7 +473,8 @@ aether_status aether_producer_offer_batch(aether_producer *producer,
                                           size_t *taken);
 
 /// Reserves a message of `length` bytes, to be written in place: `*payload` is where, aligned to 8, with whatever stood
-/// there before. Nobody sees it before `aether_producer_commit`. Whatever this producer writes in another way ends it.
+/// there before. Nobody sees it before `aether_producer_commit`. Whatever this producer is asked to write in another
+/// way ends it.
 AETHER_MUST_USE aether_status aether_producer_claim(aether_producer *producer, size_t length, void **payload);
 
 /// Commits the message that was claimed.
@@ -485,7 +487,7 @@ AETHER_MUST_USE aether_status aether_producer_abort(aether_producer *producer);
 /// message: `*base` is where, aligned to 8, and `*length` how much, at least `least` and at most `most` bytes (both
 /// rounded up to whole records). Each record is a header (see `AETHER_HEADER_SIZE`), the payload, the checksum's bytes
 /// if the ring has one (`trailer`; this library fills them in, as it does the ids of a shared sequence), and padding.
-/// Whatever this producer writes in another way ends the reservation.
+/// Whatever this producer is asked to write in another way ends the reservation.
 AETHER_MUST_USE
 aether_status aether_producer_reserve(aether_producer *producer,
                                       size_t least,

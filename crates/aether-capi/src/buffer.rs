@@ -53,7 +53,8 @@ pub struct aether_options {
     pub prefault: u8,
     /// Not 0: a CRC-32C for each record of a new ring, checked by whoever reads it.
     pub checksums: u8,
-    /// Not 0: all producers of a new ring share a sequence that stamps the ids; those given with a message are not used.
+    /// Not 0: all producers of a new ring share a sequence that stamps the ids; those given with a message are not
+    /// used.
     pub sequence: u8,
     /// Zeros.
     pub reserved: [u8; 4],

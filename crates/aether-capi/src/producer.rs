@@ -17,7 +17,7 @@ pub struct aether_producer {
     open: Open,
 }
 
-/// What the caller may write into now, unless something else was written since.
+/// What the caller may write into now.
 enum Open {
     Nothing,
     Claim { base: *mut u8, length: usize },
@@ -63,6 +63,13 @@ impl aether_producer {
     pub(crate) fn new(producer: Producer) -> aether_producer {
         aether_producer { producer, open: Open::Nothing }
     }
+
+    /// The producer, to write something else with: that ends what is open, since it may be written over.
+    #[inline]
+    fn write(&mut self) -> &mut Producer {
+        self.open = Open::Nothing;
+        &mut self.producer
+    }
 }
 
 /// Puts one message into the ring if there is space, else `AETHER_STATUS_FULL`. Never waits.
@@ -79,7 +86,7 @@ pub unsafe extern "C" fn aether_producer_offer(
         let producer = producer.present("producer")?;
         // SAFETY: the caller's, as the header says.
         let payload = unsafe { bytes(payload, length, "payload") }?;
-        Ok(producer.producer.offer(id, message_type, payload)?)
+        Ok(producer.write().offer(id, message_type, payload)?)
     })
 }
 
@@ -99,8 +106,8 @@ pub unsafe extern "C" fn aether_producer_put(
         // SAFETY: the caller's, as the header says.
         let payload = unsafe { bytes(payload, length, "payload") }?;
         match timeout(timeout_ns) {
-            None => producer.producer.put(id, message_type, payload)?,
-            Some(timeout) => producer.producer.put_within(timeout, id, message_type, payload)?,
+            None => producer.write().put(id, message_type, payload)?,
+            Some(timeout) => producer.write().put_within(timeout, id, message_type, payload)?,
         }
         Ok(())
     })
@@ -124,7 +131,7 @@ pub unsafe extern "C" fn aether_producer_offer_array(
         let (producer, taken) = (producer.present("producer")?, taken.present("taken")?);
         // SAFETY: the caller's, as the header says.
         let bytes = unsafe { self::bytes(bytes, length, "bytes") }?;
-        taken.write(producer.producer.offer_array(first_id, message_type, record_size, bytes)?);
+        taken.write(producer.write().offer_array(first_id, message_type, record_size, bytes)?);
         Ok(())
     })
 }
@@ -144,7 +151,7 @@ pub unsafe extern "C" fn aether_producer_offer_batch(
         let (producer, taken) = (producer.present("producer")?, taken.present("taken")?);
         // SAFETY: the caller's, as the header says.
         let records = unsafe { slice(records, count, "records") }?;
-        let mut batch = producer.producer.batch();
+        let mut batch = producer.write().batch();
         for record in records {
             // SAFETY: the caller's, as the header says. An error here drops the batch: nothing is published.
             let payload = unsafe { bytes(record.payload, record.length, "records[].payload") }?;
@@ -162,7 +169,8 @@ pub unsafe extern "C" fn aether_producer_offer_batch(
 }
 
 /// Reserves a message of `length` bytes, to be written in place: `*payload` is where, aligned to 8, with whatever stood
-/// there before. Nobody sees it before `aether_producer_commit`. Whatever this producer writes in another way ends it.
+/// there before. Nobody sees it before `aether_producer_commit`. Whatever this producer is asked to write in another
+/// way ends it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn aether_producer_claim(
@@ -172,9 +180,8 @@ pub extern "C" fn aether_producer_claim(
 ) -> aether_status {
     guard(|| {
         let (producer, out) = (producer.present("producer")?, payload.present("payload")?);
-        producer.open = Open::Nothing;
         let around = AETHER_HEADER_SIZE + producer.producer.trailer();
-        let (base, _) = producer.producer.reserve(length.saturating_add(around), 0)?;
+        let (base, _) = producer.write().reserve(length.saturating_add(around), 0)?;
         producer.open = Open::Claim { base, length };
         out.write(base.wrapping_add(AETHER_HEADER_SIZE).cast());
         Ok(())
@@ -191,14 +198,13 @@ pub extern "C" fn aether_producer_commit(
 ) -> aether_status {
     guard(|| {
         let producer = producer.present("producer")?;
-        let open = std::mem::replace(&mut producer.open, Open::Nothing);
-        let (Open::Claim { base, length }, 1..) = (open, producer.producer.reserved()) else {
+        let Open::Claim { base, length } = std::mem::replace(&mut producer.open, Open::Nothing) else {
             return Err(Failure::Argument("producer", "has no claim to commit"));
         };
         let length = AETHER_HEADER_SIZE + length + producer.producer.trailer();
         let second = length as u64 | u64::from(message_type.cast_unsigned()) << 32;
-        // SAFETY: `reserve` gave at least `length` bytes there, aligned to 8, and as `reserved` says nothing was written
-        // since in another way.
+        // SAFETY: `reserve` gave at least `length` bytes there, aligned to 8, and whatever was written since by this
+        // producer, which has no other handle, would have ended the claim.
         unsafe {
             base.cast::<u64>().write(id.cast_unsigned().to_le());
             base.cast::<u64>().wrapping_add(1).write(second.to_le());
@@ -222,7 +228,7 @@ pub extern "C" fn aether_producer_abort(producer: Option<&mut aether_producer>) 
 /// message: `*base` is where, aligned to 8, and `*length` how much, at least `least` and at most `most` bytes (both
 /// rounded up to whole records). Each record is a header (see `AETHER_HEADER_SIZE`), the payload, the checksum's bytes
 /// if the ring has one (`trailer`; this library fills them in, as it does the ids of a shared sequence), and padding.
-/// Whatever this producer writes in another way ends the reservation.
+/// Whatever this producer is asked to write in another way ends the reservation.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn aether_producer_reserve(
@@ -235,8 +241,7 @@ pub extern "C" fn aether_producer_reserve(
     guard(|| {
         let producer = producer.present("producer")?;
         let (base, length) = (base.present("base")?, length.present("length")?);
-        producer.open = Open::Nothing;
-        let (place, size) = producer.producer.reserve(least, most)?;
+        let (place, size) = producer.write().reserve(least, most)?;
         producer.open = Open::Records;
         base.write(place.cast());
         length.write(size);
@@ -256,10 +261,9 @@ pub extern "C" fn aether_producer_commit_reserved(
 ) -> aether_status {
     guard(|| {
         let (producer, count) = (producer.present("producer")?, count.present("count")?);
-        let open = std::mem::replace(&mut producer.open, Open::Nothing);
-        if !matches!((open, producer.producer.reserved()), (Open::Records, 1..)) {
+        let Open::Records = std::mem::replace(&mut producer.open, Open::Nothing) else {
             return Err(Failure::Argument("producer", "has nothing reserved to commit"));
-        }
+        };
         if length > producer.producer.reserved() {
             return Err(Failure::Argument("length", "is more than what was reserved"));
         }
