@@ -751,7 +751,10 @@ impl Consumer {
 
     fn is_ready(&mut self) -> Result<bool> {
         match self.cold.merge {
-            Merge::ById if self.lanes.len() > 1 => Ok(self.smallest_id()?.is_some()),
+            Merge::ById if self.lanes.len() > 1 => {
+                let smallest = self.smallest_id();
+                smallest.map(|found| found.is_some()).map_err(|error| self.explain(error))
+            }
             _ => Ok(self.lanes.iter().any(LaneReader::has_more)),
         }
     }
@@ -776,9 +779,9 @@ impl Consumer {
     fn next_run(&mut self, limit: usize) -> Result<Option<Run>> {
         self.check_epoch()?;
         if !self.plain {
-            return self.next_run_of_many(limit);
+            return self.next_run_of_many(limit).map_err(|error| self.explain(error));
         }
-        self.lanes[0].refresh()?;
+        self.lanes[0].refresh().map_err(|error| self.explain(error))?;
         Ok(self.run(0, limit))
     }
 
@@ -896,7 +899,7 @@ impl Consumer {
             match run.copy(position, copies, whole) {
                 Ok(Some(next)) => position = next,
                 Ok(None) => break,
-                Err(error) if count == 0 => return Err(self.explain(error)),
+                Err(error) if count == 0 => return Err(error),
                 Err(_) => break,
             }
             count += 1;
@@ -941,7 +944,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// A record may be bad because the file was cut short: then that is the error.
+    /// A record or a cursor may be bad because the file was cut short: then that is the error.
     #[cold]
     fn explain(&mut self, error: Error) -> Error {
         self.check_epoch().err().unwrap_or(error)

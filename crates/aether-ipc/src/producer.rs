@@ -540,9 +540,18 @@ impl Producer {
         }
         let size = padded(HEADER_SIZE + payload + self.trailer) as u64;
         if self.end.room(position) < size {
-            self.look_for_space(position, size)?;
+            self.look_for_space(position, size).map_err(|error| self.explain(error))?;
         }
         Ok(size)
+    }
+
+    /// A cursor may be bad because the file was cut short: then that is the error.
+    #[cold]
+    fn explain(&mut self, error: Error) -> Error {
+        match error {
+            Error::Corrupt { .. } => self.look_for_disturbance().err().unwrap_or(error),
+            error => error,
+        }
     }
 
     /// Commits everything before `to`.
