@@ -178,6 +178,26 @@ fn a_read_cursor_that_can_not_be_goes_back_to_the_oldest_record() {
 }
 
 #[test]
+fn a_consumer_that_goes_back_does_not_get_to_a_bad_record_that_others_had_passed() {
+    // Of three messages, the first two were released; then the second was spoilt, and the cursor.
+    let spoil = |ring: &Ring| {
+        ring.word(READ, 1 << 40);
+        ring.half(DATA + RECORD + 8, 0);
+    };
+    let changes = ["lane 0: write cursor from 72 to 24", "lane 0: read cursor of consumer 0 from 1099511627776 to 0"];
+    expect(&plain(), spoil, Strategy::LastGood, &changes, (48, 0), &[1]);
+    // Where another consumer tells where good ones begin, it starts there.
+    let (_directory, path) = bus();
+    let ring = Ring::of(&path);
+    ring.half(DATA + 8, 0);
+    ring.word(SLOTS + 4 * LINE, 1 << 40);
+    let outcome = repair(&path, Strategy::LastGood, |buffer| buffer.consumer_named("billing"));
+    assert_eq!(outcome.changes, ["lane 0: read cursor of consumer 1 from 1099511627776 to 24"]);
+    assert_eq!((outcome.bytes, outcome.messages), (24, 0));
+    assert_eq!(outcome.ids, [2, 3]);
+}
+
+#[test]
 fn of_two_cursors_that_do_not_fit_in_a_classic_file_either_may_be_right() {
     let spoil = |ring: &Ring| ring.word(READ, 1 << 40);
     let options = plain().classic(true);

@@ -31,6 +31,8 @@ pub(super) struct Look {
     pub(super) reads: Vec<Read>,
     /// The first record that can't be believed, of those that wait.
     bad: Option<(u64, Corruption)>,
+    /// Where a consumer goes on whose cursor can't be believed.
+    restart: u64,
 }
 
 /// A consumer's cursor.
@@ -108,7 +110,18 @@ impl Look {
             }
         }
         let capacity = layout.capacity;
-        Look { mapping: mapping.clone(), lane, capacity, lossy, write, oldest, oldest_fault, reads, bad: None }
+        Look {
+            mapping: mapping.clone(),
+            lane,
+            capacity,
+            lossy,
+            write,
+            oldest,
+            oldest_fault,
+            reads,
+            bad: None,
+            restart: write,
+        }
     }
 
     /// Walks over the records, looking for the first bad one and for cursors that stand between two.
@@ -129,6 +142,13 @@ impl Look {
         {
             // It is among those that were released, where it does no harm, and says nothing about where others begin.
             bad = self.walk(slowest, self.write, &mut note)?;
+            self.restart = if starts.is_empty() { begin } else { slowest };
+        } else {
+            self.restart = begin;
+        }
+        if self.lossy && self.oldest_fault.is_some() {
+            // Only the oldest position told which records are whole.
+            self.restart = self.write;
         }
         for read in &mut self.reads {
             if let Some(&(start, begins)) = between.iter().find(|&&(start, _)| read.start == Some(start)) {
@@ -237,28 +257,22 @@ impl Look {
             return self.repair_without_write(strategy);
         }
         let skips = strategy == Strategy::SkipToWrite;
-        let write = if skips { self.write } else { self.good_to() };
-        let not_beyond = |cursor: u64| if write.wrapping_sub(cursor).cast_signed() < 0 { write } else { cursor };
-        let restart = match self.believed_oldest() {
-            Some(oldest) => oldest,
-            None if self.lossy => write,
-            None => self.slowest(),
-        };
+        // Each consumer's cursor, and where it goes on with that: in a lossy ring not before the oldest record.
         let reads = self.reads.iter().map(|read| match (read.fault, read.start) {
-            (None, Some(_)) if skips && self.bad.is_some() => write,
-            // Only the oldest position told which records are whole.
-            (None, _) if self.lossy && self.oldest_fault.is_some() => write,
-            (None, _) => not_beyond(read.cursor),
-            (Some(_), _) if skips => write,
-            (Some(_), start) => not_beyond(start.unwrap_or(restart)),
+            (None, Some(_)) if skips && self.bad.is_some() => (self.write, self.write),
+            (None, Some(_)) if self.lossy && self.oldest_fault.is_some() => (self.restart, self.restart),
+            (None, start) => (read.cursor, start.unwrap_or(read.cursor)),
+            (Some(_), _) if skips => (self.write, self.write),
+            (Some(_), start) => (start.unwrap_or(self.restart), start.unwrap_or(self.restart)),
         });
-        let reads: Vec<u64> = reads.collect();
-        let slowest = reads.iter().copied().max_by_key(|&read| write.wrapping_sub(read));
-        let oldest = match self.oldest_fault {
-            Some(_) => self.oldest.map(|_| slowest.unwrap_or(write)),
-            None => self.oldest.map(not_beyond),
-        };
-        Ok(Repaired { write, oldest, reads })
+        let reads: Vec<(u64, u64)> = reads.collect();
+        let slowest = reads.iter().map(|&(_, start)| start).max_by_key(|&start| self.write.wrapping_sub(start));
+        let slowest = slowest.unwrap_or(self.write);
+        let bad = self.walk(slowest, self.write, &mut |_, _| {})?;
+        let write = bad.map_or(self.write, |(at, _)| at);
+        let not_beyond = |cursor: u64| if write.wrapping_sub(cursor).cast_signed() < 0 { write } else { cursor };
+        let oldest = self.oldest.map(|oldest| if self.oldest_fault.is_some() { slowest } else { not_beyond(oldest) });
+        Ok(Repaired { write, oldest, reads: reads.into_iter().map(|(cursor, _)| not_beyond(cursor)).collect() })
     }
 
     /// The write cursor fits nothing. If the others fit each other, it is the one that is wrong.
