@@ -579,6 +579,13 @@ mod document {
         assert!(!is_locked(byte("changing the names", 0, 0)));
         drop((producers, consumers));
         assert!(!is_locked(byte("the producer of lane", 0, 0)) && !is_locked(byte("the consumer in place", 0, 0)));
+
+        let (first, last) = (0x4000_0000_0000_0000, 0x4000_0000_003F_FFFF);
+        assert!(text.contains(&format!("A repair locks {first:#X} to {last:#X}").replace("0X", "0x")));
+        let plan = aether_ipc::recovery::plan(&path, aether_ipc::recovery::Strategy::LastGood).unwrap();
+        assert_eq!([first - 1, first, last, last + 1].map(is_locked), [false, true, true, false]);
+        drop(plan);
+        assert!(!is_locked(first));
     }
 
     fn write_at(path: &Path, offset: u64, bytes: &[u8]) {

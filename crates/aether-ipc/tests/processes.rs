@@ -546,6 +546,7 @@ mod linux {
         let peer = Peer::start("consume_parked", &[&path]);
         let bell = Bell { file: File::open(&path).unwrap(), offset: DATA_BELL };
         let mut late = Late::default();
+        assert_eq!(word(&path, 0x00C), 1, "a producer that does not say that it rings is not waited for with trust");
         for round in 0..ROUNDS {
             bell.await_sleeper();
             producer.offer(round.into(), 0, b"wake up").unwrap();
@@ -569,6 +570,7 @@ mod linux {
         let peer = Peer::start("produce_parked", &[&path]);
         let bell = Bell { file: File::open(&path).unwrap(), offset: SPACE_BELL };
         let mut late = Late::default();
+        assert_eq!(word(&path, 0x08C), 1, "a consumer that does not say that it rings is not waited for with trust");
         consumer.wait_within(WATCHDOG).unwrap();
         for _ in 0..ROUNDS {
             bell.await_sleeper();
