@@ -1,0 +1,92 @@
+//! The command `aether`: moves messages between processes through rings in files, looks into them and repairs them.
+
+mod consumers;
+mod create;
+mod demo;
+mod documentation;
+mod exit;
+mod frame;
+mod info;
+mod interrupt;
+mod losses;
+mod output;
+mod peek;
+mod progress;
+mod recv;
+mod send;
+mod system;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use exit::{CODES, Exit, Result};
+
+const EXAMPLES: &str = "\
+Examples:
+  aether demo
+  aether create /dev/shm/quotes --capacity 1MiB
+  aether send /dev/shm/quotes < quotes.csv &
+  aether recv /dev/shm/quotes > copy.csv
+  aether info /dev/shm/quotes";
+
+/// Messages from one process to another through a ring in a memory-mapped file
+///
+/// No broker and no daemon: one process writes and moves a cursor, the other reads and moves another. What was sent is
+/// still there after either process, or both, were killed.
+#[derive(Parser)]
+#[command(name = "aether", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Create(create::Create),
+    Send(send::Send),
+    Recv(recv::Recv),
+    Peek(peek::Peek),
+    Tail(peek::Tail),
+    Info(info::Look),
+    Consumers(consumers::Consumers),
+    Verify(verify::Verify),
+    Recover(verify::Recover),
+    Demo(demo::Demo),
+    Completions(documentation::Completions),
+    Man(documentation::Man),
+    #[command(hide = true)]
+    DemoPeer,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = run(&cli.command).unwrap_or_else(|failure| {
+        if failure.is_closed_output() {
+            return Exit::Done;
+        }
+        eprintln!("aether: {failure}");
+        failure.exit()
+    });
+    exit.into()
+}
+
+fn run(command: &Command) -> Result {
+    // A file cut short under its map becomes an error with a name, instead of the end of the process.
+    aether_ipc::guard_bus_errors()?;
+    match command {
+        Command::Create(args) => create::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Recv(args) => recv::run(args),
+        Command::Peek(args) => peek::peek(args),
+        Command::Tail(args) => peek::tail(args),
+        Command::Info(args) => info::run(args),
+        Command::Consumers(args) => consumers::run(args),
+        Command::Verify(args) => verify::verify(args),
+        Command::Recover(args) => verify::recover(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Completions(args) => documentation::completions(args),
+        Command::Man(args) => documentation::man(args),
+        Command::DemoPeer => demo::peer::run(),
+    }
+}
