@@ -83,6 +83,7 @@ impl<'a> Report<'a> {
             overflow: match info.overflow {
                 Overflow::Wait => "wait",
                 Overflow::DropOldest => "drop-oldest",
+                _ => "unknown",
             },
             write_cursor: info.write_cursor(),
             read_cursor: info.read_cursor(),

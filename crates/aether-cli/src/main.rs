@@ -56,7 +56,7 @@ enum Command {
     Completions(documentation::Completions),
     Man(documentation::Man),
     #[command(hide = true)]
-    DemoPeer,
+    DemoPeer(demo::peer::Peer),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +87,6 @@ fn run(command: &Command) -> Result {
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => documentation::completions(args),
         Command::Man(args) => documentation::man(args),
-        Command::DemoPeer => demo::peer::run(),
+        Command::DemoPeer(peer) => demo::peer::run(peer),
     }
 }

@@ -518,12 +518,19 @@ impl Consumer {
         let mut total = 0;
         let mut go_on = true;
         while go_on && total < limit {
+            if total > 0 && self.lanes[0].oldest.is_some() {
+                // The next look may step over a loss, which must not be released before it was reported.
+                self.release()?;
+            }
             let run = match self.next_run(limit - total) {
                 Ok(Some(run)) => run,
                 Ok(None) => break,
                 Err(error) if total == 0 => return Err(error),
                 Err(error) => {
                     self.defer(&error);
+                    if self.lanes[0].oldest.is_some() {
+                        return Ok(total);
+                    }
                     break;
                 }
             };
@@ -541,12 +548,13 @@ impl Consumer {
                         break;
                     }
                 };
-                last_id = message.id();
+                let id = message.id();
                 let flow = handler(message);
                 if flow == Flow::Keep {
                     go_on = false;
                     break;
                 }
+                last_id = id;
                 position = next;
                 done += 1;
                 if flow == Flow::Commit {

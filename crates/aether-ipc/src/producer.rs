@@ -575,6 +575,7 @@ impl Producer {
     #[cold]
     fn ring(&self) {
         if bell::ring(&self.bell) {
+            step("rung");
             wake_all(&self.bell);
         }
     }
@@ -709,6 +710,7 @@ impl Producer {
             floor = size.map_or(published, |size| floor.wrapping_add(size));
         }
         self.end.grant(floor, self.cold.oldest.as_deref());
+        step("evicted");
     }
 
     /// How blocking calls wait: [`Wait::Park`] unless set.

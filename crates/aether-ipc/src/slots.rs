@@ -99,6 +99,7 @@ pub(crate) struct Place {
 /// Takes the one place of a ring with one consumer, or a free one among many.
 pub(crate) fn take(mapping: &Arc<Mapping>) -> Result<Place> {
     if mapping.layout().broadcast() {
+        let _registry = lock_registry(mapping)?;
         return take_free(mapping);
     }
     match RoleLock::try_take(mapping, Role::Consumer(0))? {
@@ -217,6 +218,9 @@ fn check_slots(mapping: &Arc<Mapping>) -> Result<()> {
 /// Lets go of the slots whose consumer died without a durable place, so that nobody waits for them.
 pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
     let layout = mapping.layout();
+    // A consumer that joins must not take a slot being swept for one that is taken. Whoever holds the registry lets go of
+    // it soon, and a producer that still has no space looks again.
+    let Some(_registry) = RoleLock::try_take(mapping, Role::Registry)? else { return Ok(()) };
     for slot in 0..layout.consumers {
         let holds = (0..layout.lanes).any(|lane| cursor(mapping, lane, slot) != AWAY);
         if holds
@@ -261,6 +265,7 @@ pub(crate) fn vacate(mapping: &Arc<Mapping>, slot: u32) {
     ring(&mapping.half_word(layout.space_bell()));
 }
 
+/// The caller holds the registry's lock, so that a slot whose lock is held is one that has a consumer.
 fn take_free(mapping: &Arc<Mapping>) -> Result<Place> {
     check_slots(mapping)?;
     let layout = mapping.layout();

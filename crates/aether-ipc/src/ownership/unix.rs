@@ -91,7 +91,7 @@ impl Descriptor {
     }
 
     pub(super) fn try_lock(&self, bytes: Bytes) -> io::Result<bool> {
-        let mut lock = request(libc::F_WRLCK, bytes);
+        let mut lock = request(libc::F_WRLCK as libc::c_short, bytes);
         match control(self.0.value().0.load(Relaxed), libc::F_OFD_SETLK, &mut lock) {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -110,15 +110,15 @@ impl Descriptor {
 }
 
 pub(super) fn is_locked(file: &File, bytes: Bytes) -> io::Result<bool> {
-    let mut lock = request(libc::F_WRLCK, bytes);
+    let mut lock = request(libc::F_WRLCK as libc::c_short, bytes);
     control(file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock)?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-fn request(kind: libc::c_int, bytes: Bytes) -> libc::flock {
+fn request(kind: libc::c_short, bytes: Bytes) -> libc::flock {
     // SAFETY: all zero is a valid `flock`.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
+    lock.l_type = kind;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
     lock.l_start = bytes.start as libc::off_t;
     lock.l_len = bytes.length as libc::off_t;
