@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aether_ipc::{Buffer, Observer};
+use aether_ipc::{Buffer, Observer, Wait};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde::Serialize;
@@ -57,6 +57,9 @@ pub(crate) struct Demo {
     /// Messages a second of the paced measurements; the ones at full speed are then left out
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
+    /// How the processes at the ring wait: spin, yield, backoff or park; those at sockets wait in the kernel
+    #[arg(long, default_value_t = Wait::Spin)]
+    wait: Wait,
     /// Print one JSON object for each measurement
     #[arg(long)]
     json: bool,
@@ -105,7 +108,8 @@ pub(crate) fn run(args: &Demo) -> Result {
             }
             let name = if rate.is_some() { "paced" } else { "fast" };
             let path = folder.path().join(format!("{}-{name}", medium.name()));
-            let peer = Peer { side: Side::Consume, medium, path, payload, seconds: args.seconds, rate };
+            let peer =
+                Peer { side: Side::Consume, medium, path, payload, seconds: args.seconds, rate, wait: args.wait };
             let row = measure(&peer, args.capacity, &interrupt)?;
             if args.json {
                 output::json(&row)?;
@@ -154,7 +158,9 @@ impl Drop for Running {
 
 fn measure(consumer: &Peer, capacity: u64, interrupt: &Interrupt) -> Result<Row> {
     let observer: Option<Observer> = match consumer.medium {
-        Medium::Ring => Some(Buffer::options().capacity(capacity).prefault(true).create_new(&consumer.path)?.observer()),
+        Medium::Ring => {
+            Some(Buffer::options().capacity(capacity).prefault(true).create_new(&consumer.path)?.observer())
+        }
         _ => None,
     };
     let (_consuming, mut reports) = Running::start(consumer)?;

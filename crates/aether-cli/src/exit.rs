@@ -76,19 +76,9 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_in_the_help() {
-        let documented: Vec<u8> = CODES
-            .lines()
-            .filter_map(|line| line.get(..5)?.trim().parse().ok())
-            .collect();
-        let all = [
-            Exit::Done,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::Corrupt,
-            Exit::WouldBlock,
-            Exit::TimedOut,
-            Exit::Interrupted,
-        ];
+        let documented: Vec<u8> = CODES.lines().filter_map(|line| line.get(..5)?.trim().parse().ok()).collect();
+        let all =
+            [Exit::Done, Exit::Failed, Exit::Usage, Exit::Corrupt, Exit::WouldBlock, Exit::TimedOut, Exit::Interrupted];
         assert_eq!(documented, all.map(|exit| exit as u8));
     }
 }

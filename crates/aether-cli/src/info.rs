@@ -100,12 +100,7 @@ impl<'a> Report<'a> {
 
 impl Lane {
     fn new(info: &LaneInfo) -> Lane {
-        Lane {
-            lane: info.lane,
-            write_cursor: info.write_cursor,
-            oldest: info.oldest,
-            producer_pid: info.producer,
-        }
+        Lane { lane: info.lane, write_cursor: info.write_cursor, oldest: info.oldest, producer_pid: info.producer }
     }
 }
 

@@ -82,7 +82,9 @@ pub(crate) fn run(args: &Send) -> Result {
     };
     sender.send_input(&mut splitter)?;
     if splitter.ended_within_line() {
-        eprintln!("aether: the last line has no newline; `recv --frame lines` gives it one (`--frame whole` keeps every byte)");
+        eprintln!(
+            "aether: the last line has no newline; `recv --frame lines` gives it one (`--frame whole` keeps every byte)"
+        );
     }
     if args.json {
         output::json(&json!({ "sent": sender.sent, "dropped": sender.dropped, "next_id": sender.next_id }))?;

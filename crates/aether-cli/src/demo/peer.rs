@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use aether_ipc::{Buffer, Flow};
+use aether_ipc::{Buffer, Flow, Wait};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     pub(crate) seconds: u64,
     #[arg(long)]
     pub(crate) rate: Option<NonZeroU64>,
+    #[arg(long)]
+    pub(crate) wait: Wait,
 }
 
 impl Peer {
@@ -79,6 +81,7 @@ impl Peer {
         for (name, value) in [("--payload", self.payload as u64), ("--seconds", self.seconds)] {
             arguments.extend([name.into(), value.to_string().into()]);
         }
+        arguments.extend(["--wait".into(), self.wait.to_string().into()]);
         if let Some(rate) = self.rate {
             arguments.extend(["--rate".into(), rate.to_string().into()]);
         }
@@ -139,6 +142,7 @@ fn produce(peer: &Peer) -> Result {
     let sent = match peer.medium {
         Medium::Ring => {
             let mut producer = Buffer::open(&peer.path)?.producer()?;
+            producer.set_wait(peer.wait);
             send_all(peer, |id, message_type, payload| Ok(producer.put(id, message_type, payload)?))?
         }
         Medium::Tcp => {
@@ -212,15 +216,23 @@ fn word(number: u64, index: usize) -> u64 {
 }
 
 fn fill(payload: &mut [u8], number: u64, stamp: u64) {
-    for (index, chunk) in payload.chunks_mut(8).enumerate() {
-        let value = if index == 0 { stamp } else { word(number, index) };
-        let length = chunk.len();
-        chunk.copy_from_slice(&value.to_le_bytes()[..length]);
+    let (words, rest) = payload.as_chunks_mut();
+    for (index, bytes) in words.iter_mut().enumerate() {
+        *bytes = if index == 0 { stamp } else { word(number, index) }.to_le_bytes();
     }
+    let last = word(number, words.len()).to_le_bytes();
+    rest.copy_from_slice(&last[..rest.len()]);
 }
 
 fn is_filled(payload: &[u8], number: u64) -> bool {
-    payload.chunks(8).enumerate().skip(1).all(|(index, chunk)| *chunk == word(number, index).to_le_bytes()[..chunk.len()])
+    let (words, rest) = payload.as_chunks();
+    // All of them, without a branch for each: a wrong one is rare.
+    let difference = words
+        .iter()
+        .enumerate()
+        .skip(1)
+        .fold(0, |difference, (index, &bytes)| difference | (u64::from_le_bytes(bytes) ^ word(number, index)));
+    difference == 0 && *rest == word(number, words.len()).to_le_bytes()[..rest.len()]
 }
 
 struct Checker {
@@ -235,7 +247,8 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(200);
 
 impl Checker {
     fn new(payload: usize) -> Result<Checker> {
-        let latencies = Histogram::new(3).map_err(|error| Failure::Words(error.to_string()))?;
+        let latencies =
+            Histogram::new_with_bounds(1, 3_600_000_000_000, 3).map_err(|error| Failure::Words(error.to_string()))?;
         Ok(Checker { payload, tally: Tally::default(), latencies, started: 0, next_report: 0 })
     }
 
@@ -291,6 +304,7 @@ fn consume(peer: &Peer) -> Result {
     match peer.medium {
         Medium::Ring => {
             let mut consumer = Buffer::open(&peer.path)?.consumer()?;
+            consumer.set_wait(peer.wait);
             output::text("ready\n")?;
             let mut result = Ok(());
             while !checker.tally.done {
