@@ -218,16 +218,22 @@ fn check_slots(mapping: &Arc<Mapping>) -> Result<()> {
 /// Lets go of the slots whose consumer died without a durable place, so that nobody waits for them.
 pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
     let layout = mapping.layout();
-    // A consumer that joins must not take a slot being swept for one that is taken. Whoever holds the registry lets go of
-    // it soon, and a producer that still has no space looks again.
-    let Some(_registry) = RoleLock::try_take(mapping, Role::Registry)? else { return Ok(()) };
+    // Taken for the first dead one only: as long as all live, nothing needs a descriptor.
+    let mut registry = None;
     for slot in 0..layout.consumers {
         let holds = (0..layout.lanes).any(|lane| cursor(mapping, lane, slot) != AWAY);
-        if holds
-            && is_anybodys(mapping, slot)
-            && !is_held(mapping, Role::Consumer(slot))?
-            && let Some(_lock) = RoleLock::try_take(mapping, Role::Consumer(slot))?
-        {
+        if !holds || !is_anybodys(mapping, slot) || is_held(mapping, Role::Consumer(slot))? {
+            continue;
+        }
+        if registry.is_none() {
+            registry = RoleLock::try_take(mapping, Role::Registry)?;
+        }
+        if registry.is_none() {
+            // A consumer that joins must not take a slot being swept for one that is taken. Whoever holds the registry lets go
+            // of it soon, and a producer that still has no space looks again.
+            return Ok(());
+        }
+        if let Some(_lock) = RoleLock::try_take(mapping, Role::Consumer(slot))? {
             step("sweeping");
             // Under the lock: it may have become durable, or have been vacated, before we had it.
             if is_anybodys(mapping, slot) {
