@@ -120,6 +120,7 @@ impl Deref for LaneData {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     base: *mut u8,
+    /// Takes off the lowest bits too: a cursor that a peer spoiled must not lead to half a word.
     mask: u64,
     /// A stretch that begins below the mask and ends no later than this is contiguous in memory.
     contiguous: usize,
@@ -131,8 +132,8 @@ unsafe impl Send for View {}
 impl View {
     /// A private copy of records, the first of which was at `position`.
     pub(crate) fn of_copy(copy: &mut [u64], position: u64) -> View {
-        let base = copy.as_mut_ptr().cast::<u8>().wrapping_sub(position as usize);
-        View { base, mask: u64::MAX, contiguous: usize::MAX }
+        let base = copy.as_mut_ptr().cast::<u8>().wrapping_sub((position & !7) as usize);
+        View { base, mask: !7, contiguous: usize::MAX }
     }
 
     /// Where `size` bytes at `position` stand, if they stand in one piece.
@@ -142,7 +143,7 @@ impl View {
         (offset.saturating_add(size) <= self.contiguous).then(|| self.base.wrapping_add(offset))
     }
 
-    /// The word at `position`, which must be a multiple of 8. Records are aligned, so no word is ever split.
+    /// The word in which `position` lies. Records are aligned, so it begins there, unless a peer spoiled the cursor.
     ///
     /// # Safety
     ///
@@ -150,8 +151,8 @@ impl View {
     #[inline]
     pub(crate) unsafe fn word(&self, position: u64) -> &AtomicU64 {
         let offset = (position & self.mask) as usize;
-        // SAFETY: in a ring, the offset is below the capacity and a multiple of 8, as capacity and base are, so the word
-        // is in bounds whatever the position; in a copy, by this function's contract. Words are accessed as atomics or,
+        // SAFETY: in a ring, the mask leaves an offset below the capacity and a multiple of 8, as capacity and base are, so
+        // the word is aligned and in bounds whatever the position; in a copy, by this function's contract. Words are accessed as atomics or,
         // by the side that owns them under the cursor protocol, plainly.
         unsafe { &*self.base.wrapping_add(offset).cast::<AtomicU64>() }
     }
@@ -264,7 +265,7 @@ impl Mapping {
         assert!(offset + capacity as usize <= region.size);
         // SAFETY: within the region, as just checked.
         let base = unsafe { region.base.add(offset) };
-        let view = View { base, mask: capacity - 1, contiguous: region.size - offset };
+        let view = View { base, mask: (capacity - 1) & !7, contiguous: region.size - offset };
         LaneData { view, _mapping: self.clone() }
     }
 

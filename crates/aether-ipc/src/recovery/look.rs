@@ -192,10 +192,13 @@ impl Look {
                 }
                 Ok(None) => {
                     // Written over meanwhile: go on with what is left.
-                    position = u64::from_le(floor.load(Acquire));
-                    if to.wrapping_sub(position).cast_signed() < 0 {
+                    let oldest = u64::from_le(floor.load(Acquire));
+                    // Beyond the end nothing is left; and a floor that went back, or to where none can be, leads nowhere.
+                    let ahead = oldest.wrapping_sub(position);
+                    if oldest % 8 != 0 || ahead == 0 || ahead > to.wrapping_sub(position) {
                         break;
                     }
+                    position = oldest;
                 }
                 Err(Error::Corrupt { reason, .. }) => return Ok(Some((position, reason))),
                 Err(error) => return Err(error),
