@@ -1,6 +1,6 @@
 //! Makes a directory of rings, each named for what is wrong with it:
 //!
-//!     cargo run -p aether-ipc --example make_broken -- DIRECTORY
+//!     AETHER_WRITE_BROKEN=DIRECTORY cargo test -p aether-ipc --test broken
 //!
 //! `expected.txt`, beside this file, lists what is said about each; `tests/broken.rs` makes them anew and compares.
 //! Offsets are written out here, and not taken from the library, whose idea of them is what is tested.
@@ -12,14 +12,6 @@ use std::{
 };
 
 use aether_ipc::{Buffer, Flow, Options, Overflow, Producer};
-
-#[allow(dead_code)]
-fn main() {
-    let directory = std::env::args_os().nth(1).expect("usage: make_broken DIRECTORY");
-    for name in make(Path::new(&directory)) {
-        println!("{name}");
-    }
-}
 
 pub(crate) const WRITE: u64 = 0x000;
 pub(crate) const READ: u64 = 0x080;
@@ -300,6 +292,7 @@ fn cursors(maker: &mut Maker) {
     maker.ring("oldest-beyond-the-write-cursor", &plain, |ring| ring.word(OLDEST, 1 << 40));
     maker.ring("oldest-misaligned", &plain, |ring| ring.word(OLDEST, 3));
     maker.ring("oldest-too-far-behind", &plain, |ring| ring.word(OLDEST, 0_u64.wrapping_sub(2048)));
+    maker.ring("oldest-beyond-a-read-cursor", &plain, |ring| ring.word(OLDEST, RECORD));
     maker.ring("oldest-beyond-the-write-cursor-dropping", &lossy, |ring| ring.word(OLDEST, 1 << 40));
     maker.ring("oldest-misaligned-dropping", &lossy, |ring| ring.word(OLDEST, 3));
     maker.ring("oldest-too-far-behind-dropping", &lossy, |ring| ring.word(OLDEST, 0_u64.wrapping_sub(2048)));

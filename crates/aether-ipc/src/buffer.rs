@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::Ordering::*},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -421,9 +421,4 @@ fn expect(mapping: &Mapping, field: &'static str, found: u64, expected: u64) -> 
         return Ok(());
     }
     Err(Error::Mismatch { path: mapping.path().to_owned(), field, found, expected })
-}
-
-/// Process ids as the holders of roles wrote them down, for people to read.
-pub(crate) fn holder_pids(mapping: &Arc<Mapping>, offsets: impl Iterator<Item = usize>) -> Vec<u32> {
-    offsets.map(|offset| u32::from_le(mapping.half_word(offset).load(Relaxed))).collect()
 }

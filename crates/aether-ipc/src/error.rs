@@ -273,6 +273,14 @@ pub enum Corruption {
         /// The capacity, in bytes.
         capacity: u64,
     },
+    /// The oldest position is beyond the cursor of a consumer for whom messages are kept.
+    #[error("oldest position {oldest} is beyond read cursor {read}, from where on nothing was to be written over")]
+    OldestUnread {
+        /// The oldest position.
+        oldest: u64,
+        /// The read cursor.
+        read: u64,
+    },
     /// A cursor is no multiple of 8.
     #[error("cursor {cursor} is not a multiple of 8")]
     Misaligned {

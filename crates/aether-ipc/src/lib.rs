@@ -33,3 +33,8 @@ pub use observer::{ConsumerInfo, Info, LaneInfo, Observer, Tail};
 pub use producer::{Claim, Producer, ProducerBatch};
 pub use record::{ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE};
 pub use wait::{UnknownWait, Wait};
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

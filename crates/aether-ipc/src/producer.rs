@@ -12,7 +12,6 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     bell,
-    buffer::holder_pids,
     cursor::WriteEnd,
     error::{Corruption, Error, Result},
     layout::{Layout, Overflow, cursor_line, lane_line},
@@ -99,7 +98,10 @@ impl Producer {
         Err(Error::RoleTaken {
             path: mapping.path().to_owned(),
             role: "producer".to_owned(),
-            holders: holder_pids(mapping, (0..layout.lanes).map(|lane| layout.write_line(lane) + cursor_line::PID)),
+            holders: slots::holder_pids(
+                mapping,
+                (0..layout.lanes).map(|lane| layout.write_line(lane) + cursor_line::PID),
+            ),
         })
     }
 

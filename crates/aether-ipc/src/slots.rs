@@ -36,6 +36,11 @@ pub(crate) fn sign_out(mapping: &Arc<Mapping>, line: usize) {
     mapping.half_word(line + cursor_line::WAKING).store(0, Release);
 }
 
+/// Process ids as the holders of roles wrote them down, for people to read.
+pub(crate) fn holder_pids(mapping: &Arc<Mapping>, offsets: impl Iterator<Item = usize>) -> Vec<u32> {
+    offsets.map(|offset| u32::from_le(mapping.half_word(offset).load(Relaxed))).collect()
+}
+
 fn ring(word: &AtomicU32) {
     crate::sync::full_fence();
     if bell::ring(word) {

@@ -85,7 +85,7 @@ impl Look {
         let cursors: Vec<(u32, u32, u64)> =
             kept.iter().map(|&(slot, state)| (slot, state, load(layout.read_line(lane, slot)))).collect();
         let write = load(layout.write_line(lane));
-        let oldest_fault = oldest.and_then(|oldest| distance_from_oldest(write, oldest, layout.capacity).err());
+        let mut oldest_fault = oldest.and_then(|oldest| distance_from_oldest(write, oldest, layout.capacity).err());
         let mut reads = Vec::new();
         for (slot, state, cursor) in cursors {
             // Far behind is what happens to a consumer of a lossy ring; it goes on at the oldest record.
@@ -106,6 +106,12 @@ impl Look {
             let joining = fault.is_some() && [slot::FREE, slot::ANONYMOUS].contains(&state);
             if !away && !joining {
                 let start = fault.is_none().then_some(start);
+                // One without a name may be joining, and not there yet.
+                if let (Some(oldest), Some(read), slot::DURABLE) = (oldest, start, state)
+                    && oldest.wrapping_sub(read).cast_signed() > 0
+                {
+                    oldest_fault = oldest_fault.or(Some(Corruption::OldestUnread { oldest, read }));
+                }
                 reads.push(Read { slot, cursor, start, fault });
             }
         }
