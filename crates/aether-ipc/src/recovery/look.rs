@@ -201,7 +201,7 @@ impl Look {
                     let oldest = u64::from_le(floor.load(Acquire));
                     // Beyond the end nothing is left; and a floor that went back, or to where none can be, leads nowhere.
                     let ahead = oldest.wrapping_sub(position);
-                    if oldest % 8 != 0 || ahead == 0 || ahead > to.wrapping_sub(position) {
+                    if !oldest.is_multiple_of(8) || ahead == 0 || ahead > to.wrapping_sub(position) {
                         break;
                     }
                     position = oldest;
