@@ -8,16 +8,30 @@ use super::sync::{AtomicU32, Ordering::Relaxed, heavy_fence, light_fence};
 const ASLEEP: u32 = 1;
 const ONE_RING: u32 = 2;
 
-/// Announces a sleeper. What it returns is the value to sleep on; the caller must look once more for what it waits for
-/// before it does.
+/// What somebody sleeps on: a bell, and the value that it had when the sleeper was announced.
+#[derive(Clone, Copy)]
+pub(crate) struct Sleep<'b> {
+    pub(crate) bell: &'b AtomicU32,
+    pub(crate) value: u32,
+}
+
+impl Sleep<'_> {
+    pub(crate) fn on(bell: &AtomicU32) -> Sleep<'_> {
+        Sleep { bell, value: 0 }
+    }
+}
+
+/// Announces a sleeper at each of the bells, and notes the values to sleep on. Before it sleeps, the caller must look
+/// once more for what it waits for.
 ///
 /// Either that look sees what the other side did, or the other side, having done it, sees the announcement: the two
 /// fences forbid that both miss. The publisher's is only a compiler fence, since `heavy_fence` makes its processor
 /// pass a real one.
-pub(crate) fn announce(bell: &AtomicU32) -> u32 {
-    let value = bell.fetch_or(ASLEEP.to_le(), Relaxed) | ASLEEP.to_le();
+pub(crate) fn announce(sleeps: &mut [Sleep<'_>]) {
+    for sleep in sleeps {
+        sleep.value = sleep.bell.fetch_or(ASLEEP.to_le(), Relaxed) | ASLEEP.to_le();
+    }
     heavy_fence();
-    value
 }
 
 /// Whether somebody sleeps; asked after each publication or release.

@@ -14,7 +14,7 @@ use std::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    bell,
+    bell::{self, Sleep},
     cursor::ReadEnd,
     error::{Corruption, Error, Result},
     layout::{Overflow, cursor_line, lane_line},
@@ -22,7 +22,7 @@ use crate::{
     ownership::{Role, RoleLock, is_held},
     record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header},
     sequence,
-    slots::{self, Place},
+    slots::{self, Place, Waiting},
     testing::step,
     wait::{Wait, wait_until},
 };
@@ -740,21 +740,35 @@ impl Consumer {
     }
 
     fn wait_for(&mut self, timeout: Option<Duration>) -> Result<()> {
-        let bell = self.cold.data_bell.clone();
-        let mapping = self.cold.mapping.clone();
+        let Waiting { bell, mapping, longest_sleep, .. } = self.waiting();
+        let longest_sleep = || longest_sleep(&mapping);
         let strategy = self.cold.wait;
-        let longest = || slots::longest_sleep_of_consumers(&mapping);
-        wait_until(strategy, timeout, "a message", &bell, longest, |tick| {
-            self.check_epoch()?;
-            if self.is_ready()? {
-                return Ok(true);
-            }
-            // Asked in this order: what a producer committed before it went is seen by the second look.
-            if tick && self.cold.require_producer && !self.has_producer()? && !self.is_ready()? {
-                return Err(Error::Closed);
-            }
-            Ok(false)
-        })
+        wait_until(strategy, timeout, "a message", &mut [Sleep::on(&bell)], longest_sleep, |tick| self.look(tick))
+    }
+
+    /// How this consumer can be woken while it waits for a message.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let cold = &self.cold;
+        Waiting {
+            bell: cold.data_bell.clone(),
+            mapping: cold.mapping.clone(),
+            longest_sleep: slots::longest_sleep_of_consumers,
+            // Nobody rings when a producer dies.
+            ticks: cold.require_producer || cold.merge == Merge::ById && self.lanes.len() > 1,
+        }
+    }
+
+    /// Whether [`wait`](Consumer::wait) would return at once. With `tick`, looks at what costs system calls too.
+    pub(crate) fn look(&mut self, tick: bool) -> Result<bool> {
+        self.check_epoch()?;
+        if self.is_ready()? {
+            return Ok(true);
+        }
+        // Asked in this order: what a producer committed before it went is seen by the second look.
+        if tick && self.cold.require_producer && !self.has_producer()? && !self.is_ready()? {
+            return Err(Error::Closed);
+        }
+        Ok(false)
     }
 
     fn is_ready(&mut self) -> Result<bool> {

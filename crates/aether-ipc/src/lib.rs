@@ -1,6 +1,8 @@
 #![doc = include_str!("lib.md")]
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod bell;
 mod buffer;
 mod consumer;
@@ -19,7 +21,10 @@ mod sync;
 #[doc(hidden)]
 pub mod testing;
 mod wait;
+mod wait_set;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{MessageSink, MessageStream, OwnedMessage};
 pub use buffer::{Buffer, Options};
 #[doc(hidden)]
 pub use consumer::Peeked;
@@ -33,6 +38,7 @@ pub use observer::{ConsumerInfo, Info, LaneInfo, Observer, Tail};
 pub use producer::{Claim, Producer, ProducerBatch};
 pub use record::{ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE};
 pub use wait::{UnknownWait, Wait};
+pub use wait_set::WaitSet;
 
 /// The program in the README.
 #[cfg(doctest)]

@@ -11,14 +11,15 @@ use std::{
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
-    bell,
+    bell::{self, Sleep},
     cursor::WriteEnd,
     error::{Corruption, Error, Result},
     layout::{Layout, Overflow, cursor_line, lane_line},
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock},
     record::{self, ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
-    sequence, slots,
+    sequence,
+    slots::{self, Waiting},
     testing::step,
     wait::{Wait, wait_until},
 };
@@ -466,26 +467,36 @@ impl Producer {
     ///
     /// As [`put_within`](Producer::put_within); without a `timeout`, never [`Error::TimedOut`].
     pub fn wait_for_space(&mut self, length: usize, timeout: Option<Duration>) -> Result<()> {
+        let Waiting { bell, mapping, longest_sleep, .. } = self.waiting();
+        let longest_sleep = || longest_sleep(&mapping);
         let strategy = self.cold.wait;
-        let bell = self.cold.space_bell.clone();
-        let mapping = self.cold.mapping.clone();
-        wait_until(
-            strategy,
-            timeout,
-            "space in the ring",
-            &bell,
-            || slots::longest_sleep_of_producers(&mapping),
-            |tick| {
-                if tick {
-                    self.cold.last_look = None;
-                }
-                match self.make_room(self.end.position(), length) {
-                    Ok(_) => Ok(true),
-                    Err(Error::Full) => Ok(false),
-                    Err(error) => Err(error),
-                }
-            },
-        )
+        wait_until(strategy, timeout, "space in the ring", &mut [Sleep::on(&bell)], longest_sleep, |tick| {
+            self.look(length, tick)
+        })
+    }
+
+    /// How this producer can be woken while it waits for space.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let cold = &self.cold;
+        Waiting {
+            bell: cold.space_bell.clone(),
+            mapping: cold.mapping.clone(),
+            longest_sleep: slots::longest_sleep_of_producers,
+            // Nobody rings when a consumer dies.
+            ticks: cold.require_consumer || cold.reads.len() > 1,
+        }
+    }
+
+    /// Whether a message of `length` bytes has space. With `tick`, looks at what costs system calls too.
+    pub(crate) fn look(&mut self, length: usize, tick: bool) -> Result<bool> {
+        if tick {
+            self.cold.last_look = None;
+        }
+        match self.make_room(self.end.position(), length) {
+            Ok(_) => Ok(true),
+            Err(Error::Full) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     #[cold]

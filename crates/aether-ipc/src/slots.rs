@@ -15,7 +15,7 @@ use crate::{
     cursor::{AWAY, ReadEnd, distance},
     error::{Corruption, Error, Result},
     layout::{Format, MAX_NAME, Overflow, cursor_line, slot},
-    mapping::{Mapping, register_for_fences, wake_all},
+    mapping::{Mapping, Word, register_for_fences, wake_all},
     ownership::{Role, RoleLock, is_held},
     testing::step,
     wait::TICK,
@@ -46,6 +46,17 @@ fn ring(word: &AtomicU32) {
     if bell::ring(word) {
         wake_all(word);
     }
+}
+
+/// How one who waits can be woken.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) bell: Word<AtomicU32>,
+    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) longest_sleep: fn(&Arc<Mapping>) -> Duration,
+    /// Whether it waits for something that no bell tells, and looks at every [`TICK`] itself.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(crate) ticks: bool,
 }
 
 /// How long a consumer may sleep: until the next look at who is there, if all producers ring; else briefly.

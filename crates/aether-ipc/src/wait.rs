@@ -3,12 +3,11 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::AtomicU32,
     time::{Duration, Instant},
 };
 
 use crate::{
-    bell,
+    bell::{self, Sleep},
     error::{Error, Result},
     mapping::sleep,
 };
@@ -73,12 +72,13 @@ const LONGEST_BACKOFF: Duration = Duration::from_millis(1);
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
 /// Waits until `ready` says so. At times, at least every [`TICK`], `ready` is called with `true`, to look at what costs
-/// system calls. `longest_sleep` says how long a parked sleep may last: short if the other side can't ring.
+/// system calls. A parked sleep is one on all of `sleeps`; `longest_sleep` says how long it may last: not long if the
+/// other side can't ring.
 pub(crate) fn wait_until(
     strategy: Wait,
     timeout: Option<Duration>,
     awaited: &'static str,
-    bell: &AtomicU32,
+    sleeps: &mut [Sleep<'_>],
     longest_sleep: impl Fn() -> Duration,
     mut ready: impl FnMut(bool) -> Result<bool>,
 ) -> Result<()> {
@@ -122,11 +122,11 @@ pub(crate) fn wait_until(
                 std::thread::sleep(nap.min(left));
             }
             Wait::Park => {
-                let value = bell::announce(bell);
+                bell::announce(sleeps);
                 if ready(false)? {
                     return Ok(());
                 }
-                sleep(bell, value, left.min(longest_sleep()));
+                sleep(sleeps, left.min(longest_sleep()));
             }
         }
         if ready(false)? {

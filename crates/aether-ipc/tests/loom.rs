@@ -672,8 +672,9 @@ fn park(bell: &AtomicU32, mut ready: impl FnMut() -> bool) -> Option<u32> {
     if ready() {
         return None;
     }
-    let value = bell::announce(bell);
-    if ready() { None } else { Some(value) }
+    let mut sleep = [bell::Sleep::on(bell)];
+    bell::announce(&mut sleep);
+    if ready() { None } else { Some(sleep[0].value) }
 }
 
 /// What the awake side does after each publication or release.

@@ -23,6 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 pub use disturbance::guard_bus_errors;
@@ -32,6 +33,7 @@ pub(crate) use disturbance::{Slots, Taken, bump_forks};
 pub(crate) use system::{check_size_limit, heavy_fence, register_for_fences, reopen, sleep, wake_all};
 
 use crate::{
+    bell::Sleep,
     error::{Error, Result},
     layout::{Format, HEADER, HEADER_END, HEADER_SIZE, Layout, Undecodable, VERSION},
 };
@@ -332,6 +334,13 @@ fn read_layout(file: &File, path: &Path) -> Result<Layout> {
         return Err(Error::Truncated { path: path.to_owned(), found: size, expected });
     }
     Ok(layout)
+}
+
+/// A short sleep, bounded whatever the other side does: where the system can't sleep on the words themselves.
+fn nap(sleeps: &[Sleep<'_>], timeout: Duration) {
+    if sleeps.iter().all(|sleep| sleep.bell.load(Ordering::Relaxed) == sleep.value) {
+        std::thread::sleep(timeout.min(Duration::from_millis(1)));
+    }
 }
 
 /// Writes the parts of a new file that are not zero.

@@ -17,7 +17,8 @@ use std::{
 
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::{Creation, Error, Result, disturbance, open_error, space_error, write_new};
+use super::{Creation, Error, Result, disturbance, nap, open_error, space_error, write_new};
+use crate::bell::Sleep;
 
 pub(super) use self::platform::{allocate, create_unnamed, link_unnamed};
 pub(crate) use self::platform::{heavy_fence, register_for_fences, sleep, wake_all};
@@ -281,7 +282,10 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, cont
 mod platform {
     use std::{ffi::CString, os::unix::ffi::OsStrExt, sync::OnceLock};
 
-    use rustix::thread::futex;
+    use rustix::{
+        io::Errno,
+        thread::{ClockId, Timespec, futex},
+    };
 
     use super::*;
 
@@ -307,7 +311,7 @@ mod platform {
     }
 
     pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
-        use rustix::{fs::FallocateFlags, io::Errno};
+        use rustix::fs::FallocateFlags;
         let (mut offset, mut piece) = (0, size);
         while offset < size {
             let length = piece.min(size - offset);
@@ -348,14 +352,40 @@ mod platform {
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 
-    /// Sleeps while the word holds `value`, at most `timeout`; woken by [`wake_all`] from any process.
-    pub(crate) fn sleep(word: &AtomicU32, value: u32, timeout: Duration) {
-        let timeout = rustix::thread::Timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        // Woken, interrupted, timed out, or the word has changed: in each case the caller looks again.
-        let _ = futex::wait(word, futex::Flags::empty(), value, Some(&timeout));
+    /// Sleeps while all the words have their values, at most `timeout`; woken by [`wake_all`] for any of them, from any
+    /// process.
+    pub(crate) fn sleep(sleeps: &[Sleep<'_>], timeout: Duration) {
+        // Woken, interrupted, timed out, or a word has changed: in each case the caller looks again.
+        if let [sleep] = sleeps {
+            let _ = futex::wait(sleep.bell, futex::Flags::empty(), sleep.value, Some(&timespec(timeout)));
+        } else if let Err(error) = sleep_on_any(sleeps, timeout)
+            && !matches!(error, Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT)
+        {
+            // Linux before 5.16 can't, a filter may forbid it, and nobody can for more than 128 words.
+            nap(sleeps, timeout);
+        }
+    }
+
+    fn sleep_on_any(sleeps: &[Sleep<'_>], timeout: Duration) -> rustix::io::Result<usize> {
+        let waiters: Vec<futex::Wait> = sleeps
+            .iter()
+            .map(|sleep| {
+                let mut waiter = futex::Wait::new();
+                waiter.val = sleep.value.into();
+                waiter.uaddr = futex::WaitPtr::new(sleep.bell.as_ptr().cast());
+                // Not private: others wake it.
+                waiter.flags = futex::WaitFlags::SIZE_U32;
+                waiter
+            })
+            .collect();
+        let now = rustix::time::clock_gettime(ClockId::Monotonic);
+        let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+        let deadline = timespec(now.saturating_add(timeout));
+        futex::waitv(&waiters, futex::WaitvFlags::empty(), Some(&deadline), ClockId::Monotonic)
+    }
+
+    fn timespec(duration: Duration) -> Timespec {
+        Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
     }
 
     pub(crate) fn wake_all(word: &AtomicU32) {
@@ -392,11 +422,9 @@ mod platform {
         std::sync::atomic::fence(SeqCst);
     }
 
-    /// There is no sleeping on a word of a file here: a short sleep, bounded whatever the other side does.
-    pub(crate) fn sleep(word: &AtomicU32, value: u32, timeout: Duration) {
-        if word.load(Relaxed) == value {
-            std::thread::sleep(timeout.min(Duration::from_millis(1)));
-        }
+    /// There is no sleeping on a word of a file here.
+    pub(crate) fn sleep(sleeps: &[Sleep<'_>], timeout: Duration) {
+        nap(sleeps, timeout);
     }
 
     pub(crate) fn wake_all(_word: &AtomicU32) {}

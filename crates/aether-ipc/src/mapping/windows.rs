@@ -18,7 +18,8 @@ use windows_sys::Win32::{
     },
 };
 
-use super::{Creation, Error, Result, open_error, space_error, write_new};
+use super::{Creation, Error, Result, nap, open_error, space_error, write_new};
+use crate::bell::Sleep;
 
 /// No capacity is a multiple of this: nothing is mapped twice.
 pub(super) fn page_size() -> u64 {
@@ -153,10 +154,8 @@ pub(crate) fn heavy_fence() {
     std::sync::atomic::fence(SeqCst);
 }
 
-pub(crate) fn sleep(word: &AtomicU32, value: u32, timeout: Duration) {
-    if word.load(Relaxed) == value {
-        std::thread::sleep(timeout.min(Duration::from_millis(1)));
-    }
+pub(crate) fn sleep(sleeps: &[Sleep<'_>], timeout: Duration) {
+    nap(sleeps, timeout);
 }
 
 pub(crate) fn wake_all(_word: &AtomicU32) {}
