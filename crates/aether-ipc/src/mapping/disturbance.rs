@@ -72,6 +72,7 @@ impl<T: Default + Sync + 'static> Slots<T> {
     }
 
     /// The values of all slots, taken or not.
+    #[cfg(unix)]
     pub(crate) fn values(&'static self) -> impl Iterator<Item = &'static T> {
         self.iter().map(|node| &node.value)
     }
@@ -154,6 +155,7 @@ impl Watch {
 /// the file that is gone, and the next operation on that ring reports it. Whether it was one of ours.
 ///
 /// Only loads, stores and one system call: safe in a signal handler.
+#[cfg(unix)]
 pub(super) fn absorb(address: usize) -> bool {
     for range in RANGES.values() {
         let size = range.size.load(Acquire);

@@ -45,6 +45,7 @@ compile_error!("aether-ipc maps rings into the address space and needs 64 bits o
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Creation {
     pub(crate) layout: Layout,
+    #[cfg_attr(windows, expect(dead_code, reason = "files there inherit the rights of their folder"))]
     pub(crate) mode: u32,
 }
 

@@ -142,10 +142,6 @@ pub(super) fn install_bus_handler() -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn replace_by_memory(_base: usize, _size: usize) -> bool {
-    false
-}
-
 pub(crate) fn register_for_fences() -> bool {
     false
 }
