@@ -44,3 +44,8 @@ pub use wait_set::WaitSet;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The programs in the page on shapes, one of which is async.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../../docs/shapes.md")]
+struct Shapes;

@@ -105,22 +105,27 @@ fn a_module_uses_only_those_that_the_architecture_lists_before_it() {
 }
 
 #[test]
-fn every_proof_that_the_reliability_page_names_exists() {
-    let document = read("docs/reliability.md");
+fn every_proof_that_a_page_names_exists() {
     let mut tests = String::new();
     for directory in ["crates/aether-ipc/tests", "crates/aether-ipc/src"] {
         for path in sources(directory) {
             tests += &fs::read_to_string(path).unwrap();
         }
     }
-    // Names of tests are sentences; nothing else in that document has so many words.
-    let names: Vec<&str> =
-        document.split('`').skip(1).step_by(2).filter(|code| code.matches('_').count() >= 3).collect();
-    assert!(names.len() >= 30, "{names:?}");
-    for name in names {
-        // The models are tests by a macro.
-        let named = [format!("fn {name}("), format!("    {name}: \"")];
-        assert!(named.iter().any(|named| tests.contains(named)), "docs/reliability.md names the test {name}");
+    for (page, least) in [("docs/reliability.md", 30), ("docs/shapes.md", 15)] {
+        let document = read(page);
+        // Names of tests are sentences; nothing else in these documents has so many words.
+        let is_name = |code: &&str| {
+            code.matches('_').count() >= 3
+                && code.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+        };
+        let names: Vec<&str> = document.split('`').filter(is_name).collect();
+        assert!(names.len() >= least, "{page} names {names:?}");
+        for name in names {
+            // The models are tests by a macro.
+            let named = [format!("fn {name}("), format!("    {name}: \"")];
+            assert!(named.iter().any(|named| tests.contains(named)), "{page} names the test {name}");
+        }
     }
 }
 

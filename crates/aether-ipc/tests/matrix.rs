@@ -15,9 +15,9 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{path::Path, process::ExitCode};
+    use std::{path::Path, process::ExitCode, time::Duration};
 
-    use aether_ipc::{Buffer, Flow, Merge, Message, Wait};
+    use aether_ipc::{Buffer, Consumer, Error, Flow, Merge, Message, Producer, Wait};
     use tempfile::tempdir;
 
     use crate::{
@@ -31,6 +31,9 @@ mod linux {
             trials![
                 each_message_of_each_producer_reaches_each_consumer_once_whole_and_in_order,
                 with_a_shared_sequence_all_consumers_see_all_messages_in_one_order,
+                merged_by_id_a_lane_whose_producer_sends_nothing_holds_the_others_back_until_it_goes,
+                merged_by_id_consumers_that_came_at_different_times_can_stop_a_ring_for_good,
+                merged_by_a_shared_sequence_neither_an_idle_lane_nor_a_late_consumer_stops_the_ring,
             ],
         )
     }
@@ -159,5 +162,88 @@ mod linux {
             let digests = run(&path, producers, consumers, "sequence");
             assert_eq!(digests, vec![digests[0].clone(); consumers as usize]);
         }
+    }
+
+    fn fill(producer: &mut Producer, first_id: i64) {
+        let mut id = first_id;
+        while producer.offer(id, 0, &[0; 50]).is_ok() {
+            id += 1;
+        }
+        assert_full(producer);
+    }
+
+    fn assert_full(producer: &mut Producer) {
+        let error = producer.put_within(Duration::from_millis(20), 0, 0, &[0; 50]).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    }
+
+    fn assert_waits(consumer: &mut Consumer) {
+        let error = consumer.wait_within(Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        assert_eq!(drain(consumer), 0);
+    }
+
+    fn drain(consumer: &mut Consumer) -> usize {
+        consumer.drain(usize::MAX, |_| Flow::Continue).unwrap()
+    }
+
+    fn by_id(bus: &Buffer) -> Consumer {
+        let mut consumer = bus.consumer().unwrap();
+        consumer.set_merge(Merge::ById);
+        consumer
+    }
+
+    fn merged_by_id_a_lane_whose_producer_sends_nothing_holds_the_others_back_until_it_goes() {
+        let folder = tempdir().unwrap();
+        let bus = Buffer::options().capacity(1024).producers(2).create_new(folder.path().join("ring")).unwrap();
+        let mut consumer = by_id(&bus);
+        let (mut idle, mut busy) = (bus.producer().unwrap(), bus.producer().unwrap());
+        fill(&mut busy, 10);
+        assert_waits(&mut consumer);
+        idle.offer(1, 0, b"").unwrap();
+        assert_eq!(drain(&mut consumer), 1, "a smaller id may follow");
+        drop(idle);
+        assert!(drain(&mut consumer) > 1);
+        busy.offer(100, 0, b"").unwrap();
+    }
+
+    /// A ring with two lanes and two consumers. The first has not read what is in one lane when the second comes, which
+    /// then has nothing to read there; the other lane is filled after that.
+    fn come_late(folder: &Path, sequence: bool) -> ([Producer; 2], [Consumer; 2]) {
+        let bus = Buffer::options().capacity(1024).producers(2).consumers(2).sequence(sequence);
+        let bus = bus.create_new(folder.join("ring")).unwrap();
+        let mut first = by_id(&bus);
+        let (mut low, mut high) = (bus.producer().unwrap(), bus.producer().unwrap());
+        fill(&mut high, 1000);
+        let second = by_id(&bus);
+        fill(&mut low, 1);
+        drain(&mut first);
+        ([low, high], [first, second])
+    }
+
+    fn merged_by_id_consumers_that_came_at_different_times_can_stop_a_ring_for_good() {
+        let folder = tempdir().unwrap();
+        let ([mut low, mut high], [mut first, mut second]) = come_late(folder.path(), false);
+        // The first waits for the low lane, which waits for the second, which waits for the high lane, which waits for
+        // the first.
+        assert_waits(&mut first);
+        assert_full(&mut low);
+        assert_waits(&mut second);
+        assert_full(&mut high);
+        second.set_merge(Merge::Fair);
+        assert!(drain(&mut second) > 0);
+        low.offer(100, 0, b"").unwrap();
+        assert_eq!(drain(&mut first), 1);
+    }
+
+    fn merged_by_a_shared_sequence_neither_an_idle_lane_nor_a_late_consumer_stops_the_ring() {
+        let folder = tempdir().unwrap();
+        let ([mut low, mut high], [mut first, mut second]) = come_late(folder.path(), true);
+        assert!(drain(&mut second) > 0);
+        high.offer(0, 0, b"").unwrap();
+        low.offer(0, 0, b"").unwrap();
+        assert_eq!((drain(&mut first), drain(&mut second)), (2, 2));
+        high.offer(0, 0, b"while the other lane is idle").unwrap();
+        assert_eq!((drain(&mut first), drain(&mut second)), (1, 1));
     }
 }
