@@ -48,6 +48,8 @@ mod linux {
                 ("idle", idle),
                 ("idle_unaided", idle_unaided),
                 ("hold_producer", hold_producer),
+                ("hold_consumer", hold_consumer),
+                ("wait_guarded", wait_guarded),
                 ("fork", fork),
             ],
             trials![
@@ -62,7 +64,9 @@ mod linux {
                 a_task_that_always_finds_messages_lets_others_have_their_turn,
                 a_process_with_a_hundred_idle_rings_costs_less_than_a_hundredth_of_a_core,
                 a_hundred_idle_rings_do_not_spin_where_the_system_can_not_sleep_on_many_words,
-                more_rings_than_one_system_call_takes_wake_their_tasks,
+                more_rings_than_one_system_call_takes_are_waited_for_by_more_threads,
+                a_send_goes_on_when_the_consumer_that_holds_it_back_is_killed,
+                a_file_that_is_cut_short_while_a_task_waits_is_an_error_with_the_guard,
                 a_forked_child_waits_with_a_thread_of_its_own,
                 a_message_can_be_awaited_and_read_in_place,
             ],
@@ -257,6 +261,50 @@ mod linux {
         }
     }
 
+    fn hold_consumer(arguments: &[String]) {
+        let _consumer = Buffer::open(&arguments[0]).unwrap().consumer().unwrap();
+        say("ready");
+        await_go();
+    }
+
+    fn a_send_goes_on_when_the_consumer_that_holds_it_back_is_killed() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("bus");
+        let mut producer = Buffer::options().capacity(1024).consumers(2).create_new(&path).unwrap().producer().unwrap();
+        let mut peer = Peer::start("hold_consumer", &[&path]);
+        peer.expect_line("ready");
+        block_on(async {
+            producer.send(1, 0, &[0; 900]).await.unwrap();
+            assert!(once(producer.send(2, 0, &[0; 900])).await.is_none(), "it is waited for while it lives");
+            // Killed when the task waits already.
+            let (sent, ()) = tokio::join!(producer.send(2, 0, &[0; 900]), async { peer.kill() });
+            sent.unwrap();
+        });
+    }
+
+    fn wait_guarded(arguments: &[String]) {
+        aether_ipc::guard_bus_errors().unwrap();
+        let mut consumer = Buffer::open(&arguments[0]).unwrap().consumer().unwrap();
+        let error = block_on(async {
+            assert!(once(consumer.recv()).await.is_none());
+            let (received, ()) = tokio::join!(consumer.recv(), async {
+                say("waiting");
+                await_go();
+            });
+            received.unwrap_err()
+        });
+        assert!(matches!(error, Error::Truncated { .. }), "{error:?}");
+    }
+
+    fn a_file_that_is_cut_short_while_a_task_waits_is_an_error_with_the_guard() {
+        let (_folder, path) = ring(1024);
+        let mut peer = Peer::start("wait_guarded", &[&path]);
+        peer.expect_line("waiting");
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        peer.go();
+        peer.succeed();
+    }
+
     fn message(id: i64, length: usize) -> OwnedMessage {
         OwnedMessage { id, message_type: 0, payload: vec![id as u8; length] }
     }
@@ -308,8 +356,9 @@ mod linux {
                 id = next;
             }
             assert!(once(stream.next()).await.is_none(), "the producer lives");
-            peer.kill();
-            assert!(stream.next().await.is_none());
+            // Killed when the task waits already.
+            let (ended, ()) = tokio::join!(stream.next(), async { peer.kill() });
+            assert!(ended.is_none());
             assert!(stream.next().await.is_none(), "it stays ended");
         });
     }
@@ -345,7 +394,6 @@ mod linux {
         });
     }
 
-    const IDLE: usize = 100;
     /// How long it is watched: less than that, and the clock that it is measured with is too coarse.
     const WINDOW: Duration = Duration::from_secs(2);
 
@@ -360,11 +408,12 @@ mod linux {
         time(usage.ru_utime) + time(usage.ru_stime)
     }
 
-    /// Has a task wait at each ring, then says what that costs, and what came.
+    /// Has a task wait at each ring, then says how many threads wait for them and what that costs, and what came.
     fn idle(arguments: &[String]) {
+        let count: usize = arguments[1].parse().unwrap();
         let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let tasks: Vec<_> = paths(Path::new(&arguments[0]))
+            let tasks: Vec<_> = paths(Path::new(&arguments[0]), count)
                 .map(|path| {
                     let mut consumer = Buffer::open(path).unwrap().consumer().unwrap();
                     tokio::spawn(async move { consumer.recv().await.unwrap().id })
@@ -373,6 +422,11 @@ mod linux {
             yield_now().await;
             say("waiting");
             tokio::task::spawn_blocking(await_go).await.unwrap();
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().filter(|thread| {
+                let name = std::fs::read_to_string(thread.as_ref().unwrap().path().join("comm"));
+                name.is_ok_and(|name| name.trim() == "aether-waiter")
+            });
+            say(threads.count());
             let before = processor_time();
             tokio::time::sleep(WINDOW).await;
             say((processor_time() - before).as_micros());
@@ -380,31 +434,34 @@ mod linux {
             for task in tasks {
                 ids.push(task.await.unwrap());
             }
-            assert!(ids.into_iter().eq(0..IDLE as i64));
+            assert!(ids.into_iter().eq(0..count as i64));
         });
     }
 
-    fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
-        (0..IDLE).map(move |index| folder.join(index.to_string()))
+    fn paths(folder: &Path, count: usize) -> impl Iterator<Item = PathBuf> {
+        (0..count).map(move |index| folder.join(index.to_string()))
     }
 
     fn a_process_with_a_hundred_idle_rings_costs_less_than_a_hundredth_of_a_core() {
-        let cost = cost_of("idle");
+        let (cost, threads) = cost_of("idle", 100);
+        assert_eq!(threads, "1");
         assert!(cost < WINDOW / 100, "{cost:?} of processor time in {WINDOW:?}");
     }
 
     fn a_hundred_idle_rings_do_not_spin_where_the_system_can_not_sleep_on_many_words() {
-        let cost = cost_of("idle_unaided");
+        let (cost, _) = cost_of("idle_unaided", 100);
         assert!(cost < WINDOW / 4, "{cost:?} of processor time in {WINDOW:?}");
     }
 
-    fn cost_of(part: &str) -> Duration {
+    /// Of so many idle rings: the processor time, and the number of threads that wait for them.
+    fn cost_of(part: &str, count: usize) -> (Duration, String) {
         let folder = tempdir().unwrap();
-        let buffers: Vec<Buffer> = paths(folder.path()).map(|path| Buffer::create(path, 1024).unwrap()).collect();
+        let buffers: Vec<Buffer> =
+            paths(folder.path(), count).map(|path| Buffer::create(path, 1024).unwrap()).collect();
         let mut producers: Vec<_> = buffers.iter().map(|buffer| buffer.producer().unwrap()).collect();
-        let mut peer = Peer::start(part, &[folder.path()]);
+        let mut peer = Peer::start(part, &[folder.path().to_str().unwrap(), &count.to_string()]);
         peer.expect_line("waiting");
-        for path in paths(folder.path()) {
+        for path in paths(folder.path(), count) {
             let file = File::open(path).unwrap();
             eventually("each task to sleep", || {
                 let mut bell = [0; 4];
@@ -413,39 +470,18 @@ mod linux {
             });
         }
         peer.go();
+        let threads = peer.line();
         let cost = Duration::from_micros(peer.line().parse().unwrap());
         for (id, producer) in producers.iter_mut().enumerate() {
             producer.offer(id as i64, 0, b"").unwrap();
         }
         peer.succeed();
-        cost
+        (cost, threads)
     }
 
-    fn more_rings_than_one_system_call_takes_wake_their_tasks() {
-        const RINGS: usize = 300;
-        let folder = tempdir().unwrap();
-        let buffers: Vec<Buffer> =
-            (0..RINGS).map(|index| Buffer::create(folder.path().join(index.to_string()), 1024).unwrap()).collect();
-        let mut producers: Vec<_> = buffers.iter().map(|buffer| buffer.producer().unwrap()).collect();
-        block_on(async {
-            let tasks: Vec<_> = buffers
-                .iter()
-                .map(|buffer| {
-                    let mut consumer = buffer.consumer().unwrap();
-                    tokio::spawn(async move { consumer.recv().await.unwrap().id })
-                })
-                .collect();
-            yield_now().await;
-            assert!(tasks.iter().all(|task| !task.is_finished()));
-            let started = Instant::now();
-            for (id, producer) in producers.iter_mut().enumerate().rev() {
-                producer.offer(id as i64, 0, b"").unwrap();
-            }
-            for (id, task) in tasks.into_iter().enumerate() {
-                assert_eq!(task.await.unwrap(), id as i64);
-            }
-            assert!(started.elapsed() < WATCHDOG / 10);
-        });
+    fn more_rings_than_one_system_call_takes_are_waited_for_by_more_threads() {
+        let (_, threads) = cost_of("idle", 300);
+        assert_eq!(threads, "3");
     }
 
     /// Waits, forks, and waits in the child.
