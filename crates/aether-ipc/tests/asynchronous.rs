@@ -82,7 +82,11 @@ mod linux {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async { timeout(WATCHDOG, future).await.expect("ends by itself") })
+        let started = Instant::now();
+        let value = runtime.block_on(async { timeout(WATCHDOG, future).await.expect("ends by itself") });
+        // The watchdog polls once more before it gives up: a task that nobody woke may end by that.
+        assert!(started.elapsed() < WATCHDOG, "only the watchdog woke the task");
+        value
     }
 
     fn payload(id: i64) -> Vec<u8> {
