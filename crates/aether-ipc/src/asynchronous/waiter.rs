@@ -26,6 +26,7 @@ const MOST: usize = 127;
 pub(super) struct Registration {
     waiter: &'static Waiter,
     key: u64,
+    forks: u32,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,7 @@ pub(super) fn register(waiting: Waiting, value: u32, waker: &Waker) -> Result<Re
         }
     };
     waiter.add(entry);
-    Ok(Registration { waiter, key })
+    Ok(Registration { waiter, key, forks: forks() })
 }
 
 /// How long a sleep may last, if the other side can't be trusted to ring.
@@ -110,6 +111,10 @@ fn brief(waiting: &Waiting) -> Option<Duration> {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.forks != forks() {
+            // The parent's: its lock may have been held when it forked, and nobody here gives it back.
+            return;
+        }
         let mut entries = lock(&self.waiter.entries);
         let found = entries.iter().position(|entry| entry.key == self.key);
         let entry = found.map(|index| entries.swap_remove(index));
