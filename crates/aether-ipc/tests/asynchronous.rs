@@ -288,12 +288,15 @@ mod linux {
 
     fn wait_guarded(arguments: &[String]) {
         aether_ipc::guard_bus_errors().unwrap();
-        let mut consumer = Buffer::open(&arguments[0]).unwrap().consumer().unwrap();
+        let buffer = Buffer::open(&arguments[0]).unwrap();
+        let (mut consumer, mut producer) = (buffer.consumer().unwrap(), buffer.producer().unwrap());
         let error = block_on(async {
             assert!(once(consumer.recv()).await.is_none());
             let (received, ()) = tokio::join!(consumer.recv(), async {
                 say("waiting");
                 await_go();
+                // It is not committed, so no bell is rung for it.
+                let _ = producer.claim(100).map(|mut claim| claim.payload_mut().fill(1));
             });
             received.unwrap_err()
         });
@@ -301,12 +304,15 @@ mod linux {
     }
 
     fn a_file_that_is_cut_short_while_a_task_waits_is_an_error_with_the_guard() {
-        let (_folder, path) = ring(1024);
-        let mut peer = Peer::start("wait_guarded", &[&path]);
-        peer.expect_line("waiting");
-        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-        peer.go();
-        peer.succeed();
+        // All of it, or the data alone.
+        for left in [0, 65536] {
+            let (_folder, path) = ring(1024);
+            let mut peer = Peer::start("wait_guarded", &[&path]);
+            peer.expect_line("waiting");
+            File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
+            peer.go();
+            peer.succeed();
+        }
     }
 
     fn message(id: i64, length: usize) -> OwnedMessage {
