@@ -221,6 +221,14 @@ fn measure(consumer: &Peer, capacity: u64, interrupt: &Interrupt) -> Result<Row>
         }
     }
     bar.finish_and_clear();
+    if !last.done {
+        // The producer may wait for it, and would do so for ever.
+        return Err(Failure::Words(format!(
+            "{}: the consumer ended after {} messages, before the last one",
+            consumer.medium.title(),
+            last.received
+        )));
+    }
     let mut text = String::new();
     sent.read_to_string(&mut text).map_err(Failure::Input)?;
     let sent: u64 = text.trim().parse().map_err(|_| {
@@ -232,7 +240,7 @@ fn measure(consumer: &Peer, capacity: u64, interrupt: &Interrupt) -> Result<Row>
         payload: consumer.payload as u64,
         sent,
         messages_per_second: last.messages_per_second(),
-        correct: last.done && last.received == sent && last.wrong == 0 && sent > 0,
+        correct: last.received == sent && last.wrong == 0 && sent > 0,
         tally: last,
     })
 }

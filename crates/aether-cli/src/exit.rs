@@ -1,6 +1,6 @@
 //! How the command ends: its exit codes, and what went wrong in words.
 
-use std::{io, process};
+use std::{io, path::PathBuf, process, time::Duration};
 
 /// Shown by `aether --help`. A test compares it with [`Exit`].
 pub(crate) const CODES: &str = "\
@@ -38,6 +38,8 @@ impl From<Exit> for process::ExitCode {
 pub(crate) enum Failure {
     #[error(transparent)]
     Ring(#[from] aether_ipc::Error),
+    #[error("{path}: no ring was made within {patience:?}", path = path.display())]
+    NotMade { path: PathBuf, patience: Duration },
     #[error("standard input: {0}")]
     Input(#[source] io::Error),
     #[error("standard output: {0}")]
@@ -56,7 +58,7 @@ impl Failure {
             Failure::Ring(Corrupt { .. } | NotARing { .. } | Truncated { .. }) => Exit::Corrupt,
             Failure::Ring(Capacity { .. } | Options(_)) => Exit::Usage,
             Failure::Ring(Full | NoConsumer | Closed) => Exit::WouldBlock,
-            Failure::Ring(TimedOut { .. }) => Exit::TimedOut,
+            Failure::Ring(TimedOut { .. }) | Failure::NotMade { .. } => Exit::TimedOut,
             Failure::Interrupted(_) => Exit::Interrupted,
             _ => Exit::Failed,
         }

@@ -96,8 +96,8 @@ fn connect(path: &Path, patience: Duration, interrupt: &Interrupt) -> Result<Buf
     loop {
         let left = patience.saturating_sub(started.elapsed());
         match Buffer::connect(path, left.min(LOOK)) {
-            Err(Error::TimedOut { awaited, .. }) if started.elapsed() >= patience => {
-                return Err(Error::TimedOut { waited: started.elapsed(), awaited }.into());
+            Err(Error::TimedOut { .. }) if started.elapsed() >= patience => {
+                return Err(Failure::NotMade { path: path.to_owned(), patience });
             }
             Err(Error::TimedOut { .. }) if interrupt.is_set() => {
                 return Err(Failure::Interrupted("there is no ring yet".to_owned()));

@@ -1,0 +1,13 @@
+//! The command as people run it: real processes, real files and pipes, real signals.
+
+#![cfg(unix)]
+
+mod common;
+mod crashes;
+mod demo;
+mod looking;
+mod receiving;
+mod repair;
+mod sending;
+mod streams;
+mod usage;
