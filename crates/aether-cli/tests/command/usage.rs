@@ -160,14 +160,15 @@ fn colour_is_for_terminals_where_no_color_is_not_set() {
 
 #[test]
 fn long_work_shows_its_progress_on_a_terminal() {
-    let place = Place::with_capacity(64 << 10);
+    let place = Place::with_capacity(1024);
     let (terminal, screen) = terminal();
     let mut sending = place.aether("send", &["--no-wait"]);
     let mut sender = Run::start(sending.env("TERM", "xterm").stdin(Stdio::piped()).stderr(terminal));
     drop(sending);
     let mut input = sender.input();
     eventually("progress", || {
-        input.write_all(b"line\n").unwrap();
+        // More than fit.
+        input.write_all(numbers(100).as_bytes()).unwrap();
         holds(&screen, "messages")
     });
     drop(input);
