@@ -72,13 +72,15 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 4] {
+fn lint() -> [Step; 5] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
-        Step::new("doc", "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+        Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
+        Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio")
+            .env("RUSTDOCFLAGS", "-D warnings"),
     ]
 }
 
