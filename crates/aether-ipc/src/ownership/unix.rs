@@ -102,6 +102,10 @@ impl Descriptor {
     pub(super) fn close(&self) {
         let descriptor = self.0.value().0.swap(NONE, Relaxed);
         if descriptor != NONE {
+            // A program that another thread is starting has a copy of the descriptor until its `exec`: closing this one
+            // would leave the lock to that. An unlock that fails leaves what closing does.
+            let all = Bytes { start: 0, length: 0 };
+            let _ = control(descriptor, libc::F_OFD_SETLK, &mut request(libc::F_UNLCK as libc::c_short, all));
             // SAFETY: this module's own descriptor, taken out of the list just now, so closed once.
             unsafe { libc::close(descriptor) };
         }

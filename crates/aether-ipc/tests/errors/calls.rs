@@ -283,3 +283,25 @@ fn only_what_may_pass_by_itself_is_transient() {
         assert!(!error.is_transient(), "{error:?}");
     }
 }
+
+/// A program that is being started holds copies of all descriptors for an instant.
+#[cfg(unix)]
+#[test]
+fn a_role_given_back_is_free_at_once_although_programs_are_started_meanwhile() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = Buffer::create(folder.path().join("ring"), 4096).unwrap();
+    let stop = AtomicBool::new(false);
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                assert!(std::process::Command::new("true").status().unwrap().success());
+            }
+        });
+        let taken = (0..20_000).try_for_each(|_| buffer.producer().map(drop));
+        stop.store(true, Relaxed);
+        taken
+    });
+    taken.expect("nobody holds the role");
+}
