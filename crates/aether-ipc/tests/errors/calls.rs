@@ -13,6 +13,7 @@ use crate::{
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
+        a_role_given_back_is_free_at_once_although_programs_are_started_meanwhile,
         a_full_ring_refuses_and_nothing_is_written,
         a_payload_larger_than_the_ring_names_the_largest_possible,
         a_full_ring_without_a_consumer_is_told_apart_where_asked_for,
@@ -285,8 +286,6 @@ fn only_what_may_pass_by_itself_is_transient() {
 }
 
 /// A program that is being started holds copies of all descriptors for an instant.
-#[cfg(unix)]
-#[test]
 fn a_role_given_back_is_free_at_once_although_programs_are_started_meanwhile() {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
