@@ -1,5 +1,7 @@
 //! The command `aether`: moves messages between processes through rings in files, looks into them and repairs them.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod consumers;
 mod create;
 mod demo;
@@ -53,10 +55,15 @@ enum Command {
     Verify(verify::Verify),
     Recover(verify::Recover),
     Demo(demo::Demo),
+    #[cfg(target_os = "linux")]
+    Bench(bench::Bench),
     Completions(documentation::Completions),
     Man(documentation::Man),
     #[command(hide = true)]
     DemoPeer(demo::peer::Peer),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchSide,
 }
 
 fn main() -> ExitCode {
@@ -85,8 +92,12 @@ fn run(command: &Command) -> Result {
         Command::Verify(args) => verify::verify(args),
         Command::Recover(args) => verify::recover(args),
         Command::Demo(args) => demo::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Bench(args) => bench::run(args),
         Command::Completions(args) => documentation::completions(args),
         Command::Man(args) => documentation::man(args),
         Command::DemoPeer(peer) => demo::peer::run(peer),
+        #[cfg(target_os = "linux")]
+        Command::BenchSide => bench::side(),
     }
 }

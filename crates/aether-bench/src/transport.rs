@@ -1,0 +1,76 @@
+//! A way from one process, or thread, to another.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::job::{Job, Outcome, Setup};
+use crate::work;
+
+/// The sending end. Every payload has the size that both sides agreed on.
+pub trait Sender {
+    /// Sends a message whose payload `fill` writes; waits for room.
+    fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()>;
+
+    /// Sends `count` messages, published together where the transport can; `fill` gets the index of each.
+    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+        for index in 0..count {
+            self.send(|payload| fill(index, payload))?;
+        }
+        Ok(())
+    }
+}
+
+/// The receiving end.
+pub trait Receiver {
+    /// Waits for a message, and hands this one and those that are there already to `each`.
+    fn receive(&mut self, each: impl FnMut(&[u8])) -> Result<()>;
+}
+
+/// Between processes that meet at a path.
+pub trait Transport {
+    type Sender: Sender;
+    type Receiver: Receiver;
+
+    /// Makes what has to be there before either side starts.
+    fn prepare(_place: &Path, _setup: &Setup) -> Result<()> {
+        Ok(())
+    }
+
+    fn sender(place: &Path, setup: &Setup) -> Result<Self::Sender>;
+
+    fn receiver(place: &Path, setup: &Setup) -> Result<Self::Receiver>;
+}
+
+/// Between two threads, for what can't leave a process.
+pub trait Threads {
+    type Sender: Sender + Send + 'static;
+    type Receiver: Receiver + Send + 'static;
+
+    fn pair(setup: &Setup) -> Result<(Self::Sender, Self::Receiver)>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Processes,
+    Threads,
+}
+
+/// A transport by its name.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub prepare: fn(&Path, &Setup) -> Result<()>,
+    pub run: fn(&Job, &mut dyn FnMut() -> Result<()>) -> Result<Outcome>,
+}
+
+impl Entry {
+    pub const fn processes<T: Transport>(name: &'static str) -> Entry {
+        Entry { name, kind: Kind::Processes, prepare: T::prepare, run: work::side::<T> }
+    }
+
+    pub const fn threads<T: Threads>(name: &'static str) -> Entry {
+        Entry { name, kind: Kind::Threads, prepare: |_, _| Ok(()), run: work::both::<T> }
+    }
+}
