@@ -428,6 +428,20 @@ AETHER_MUST_USE aether_status aether_buffer_observer(const aether_buffer *buffer
 /// Size of the data section in bytes, of each lane.
 AETHER_MUST_USE aether_status aether_buffer_capacity(const aether_buffer *buffer, uint64_t *capacity);
 
+/// Where the cursors of the first lane stand: bytes ever committed, and bytes ever released by the consumer that is
+/// furthest back, or the first number once more if no consumer is there.
+AETHER_MUST_USE
+aether_status aether_buffer_cursors(const aether_buffer *buffer,
+                                    uint64_t *write_cursor,
+                                    uint64_t *read_cursor);
+
+/// Sets the write cursor of a ring with one producer and one consumer, to mend it by hand while neither is there: else
+/// `AETHER_STATUS_ROLE_TAKEN`. The value is not checked here, but by whoever takes a role next.
+AETHER_MUST_USE aether_status aether_buffer_set_write_cursor(const aether_buffer *buffer, uint64_t value);
+
+/// As `aether_buffer_set_write_cursor`, for the read cursor.
+AETHER_MUST_USE aether_status aether_buffer_set_read_cursor(const aether_buffer *buffer, uint64_t value);
+
 /// The path by which the ring was opened. It is the handle's own and lives as long.
 AETHER_MUST_USE aether_status aether_buffer_path(const aether_buffer *buffer, const char **path);
 
@@ -538,6 +552,14 @@ AETHER_MUST_USE aether_status aether_consumer_peek_raw(aether_consumer *consumer
 /// Releases the first `count` of the messages that the last peek showed and that were not released yet: their space
 /// goes back to the producer. Those that remain may be released by further calls.
 AETHER_MUST_USE aether_status aether_consumer_release(aether_consumer *consumer, size_t count);
+
+/// Where the messages of a lane stand, unless they are copies: the first byte, and how many are mapped from there on,
+/// until this consumer is freed. For languages that must know which memory they may read.
+AETHER_MUST_USE
+aether_status aether_consumer_memory(const aether_consumer *consumer,
+                                     uint32_t lane,
+                                     const void **base,
+                                     size_t *length);
 
 /// Waits until a message is there, at most `timeout_ns` nanoseconds, or `AETHER_FOREVER`.
 AETHER_MUST_USE aether_status aether_consumer_wait(aether_consumer *consumer, uint64_t timeout_ns);

@@ -295,6 +295,40 @@ pub extern "C" fn aether_buffer_capacity(
     })
 }
 
+/// Where the cursors of the first lane stand: bytes ever committed, and bytes ever released by the consumer that is
+/// furthest back, or the first number once more if no consumer is there.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_buffer_cursors(
+    buffer: Option<&aether_buffer>,
+    write_cursor: Option<&mut MaybeUninit<u64>>,
+    read_cursor: Option<&mut MaybeUninit<u64>>,
+) -> aether_status {
+    guard(|| {
+        let buffer = buffer.present("buffer")?;
+        let (write_out, read_out) = (write_cursor.present("write_cursor")?, read_cursor.present("read_cursor")?);
+        let (write, read) = buffer.buffer.cursors();
+        write_out.write(write);
+        read_out.write(read);
+        Ok(())
+    })
+}
+
+/// Sets the write cursor of a ring with one producer and one consumer, to mend it by hand while neither is there: else
+/// `AETHER_STATUS_ROLE_TAKEN`. The value is not checked here, but by whoever takes a role next.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_buffer_set_write_cursor(buffer: Option<&aether_buffer>, value: u64) -> aether_status {
+    guard(|| Ok(buffer.present("buffer")?.buffer.set_write_cursor(value)?))
+}
+
+/// As `aether_buffer_set_write_cursor`, for the read cursor.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_buffer_set_read_cursor(buffer: Option<&aether_buffer>, value: u64) -> aether_status {
+    guard(|| Ok(buffer.present("buffer")?.buffer.set_read_cursor(value)?))
+}
+
 /// The path by which the ring was opened. It is the handle's own and lives as long.
 #[unsafe(no_mangle)]
 #[must_use]

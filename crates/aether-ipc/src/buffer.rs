@@ -2,18 +2,21 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::*},
     time::{Duration, Instant},
 };
 
 use crate::{
     consumer::Consumer,
+    cursor::AWAY,
     error::{Error, Result},
     layout::{
-        Layout, MAX_CAPACITY, MAX_CLASSIC_CAPACITY, MAX_CONSUMERS, MAX_PRODUCERS, MIN_CAPACITY, Overflow, is_capacity,
+        Layout, MAX_CAPACITY, MAX_CLASSIC_CAPACITY, MAX_CONSUMERS, MAX_PRODUCERS, MIN_CAPACITY, Overflow, cursor_line,
+        is_capacity,
     },
     mapping::{Creation, Mapping},
     observer::Observer,
+    ownership::{Role, RoleLock},
     producer::Producer,
     slots,
 };
@@ -176,6 +179,63 @@ impl Buffer {
     /// The path by which the ring was opened.
     pub fn path(&self) -> &Path {
         self.mapping.path()
+    }
+
+    /// The write cursor of the first lane, and the read cursor in it of the consumer that is furthest back, or the write
+    /// cursor once more if none is there.
+    #[doc(hidden)]
+    pub fn cursors(&self) -> (u64, u64) {
+        let layout = self.mapping.layout();
+        let load = |offset| u64::from_le(self.mapping.word(offset).load(Acquire));
+        let before = load(layout.write_line(0));
+        let reads = (0..layout.consumers).map(|slot| load(layout.read_line(0, slot))).filter(|&read| read != AWAY);
+        // A cursor may have passed what was written before.
+        let behind = reads.max_by_key(|&read| before.wrapping_sub(read).cast_signed());
+        // Loaded after the read cursors, which are never ahead of it.
+        let write = load(layout.write_line(0));
+        (write, behind.unwrap_or(write))
+    }
+
+    /// Sets the write cursor of a ring with one producer and one consumer, to whatever value: to mend a ring by hand, while
+    /// nobody is there. Who takes a role next checks what stands there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleTaken`] if a producer or a consumer is there, [`Error::Options`] if the ring has room for more.
+    #[doc(hidden)]
+    pub fn set_write_cursor(&self, value: u64) -> Result<()> {
+        self.set_cursor(self.mapping.layout().write_line(0), value)
+    }
+
+    /// As [`set_write_cursor`](Buffer::set_write_cursor).
+    ///
+    /// # Errors
+    ///
+    /// As [`set_write_cursor`](Buffer::set_write_cursor).
+    #[doc(hidden)]
+    pub fn set_read_cursor(&self, value: u64) -> Result<()> {
+        self.set_cursor(self.mapping.layout().read_line(0, 0), value)
+    }
+
+    fn set_cursor(&self, offset: usize, value: u64) -> Result<()> {
+        let layout = self.mapping.layout();
+        if layout.lanes > 1 || layout.broadcast() {
+            return Err(Error::Options("cursors are only set by hand in a ring with one producer and one consumer"));
+        }
+        let Some(_alone) = RoleLock::try_take(&self.mapping, Role::Everything)? else {
+            let lines = [layout.write_line(0), layout.read_line(0, 0)];
+            let mut holders = slots::holder_pids(&self.mapping, lines.into_iter().map(|line| line + cursor_line::PID));
+            holders.sort_unstable();
+            holders.dedup();
+            if holders.len() > 1 {
+                // One that is away.
+                holders.retain(|&pid| pid != 0);
+            }
+            let (path, role) = (self.mapping.path().to_owned(), "producer's or consumer's".to_owned());
+            return Err(Error::RoleTaken { path, role, holders });
+        };
+        self.mapping.word(offset).store(value.to_le(), Release);
+        Ok(())
     }
 
     /// Waits until everything committed so far is on the disk. Nothing else in this crate waits for a disk.

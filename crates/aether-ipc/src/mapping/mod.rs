@@ -139,6 +139,11 @@ impl View {
         View { base, mask: !7, contiguous: usize::MAX }
     }
 
+    /// Where the ring begins, and how many bytes are mapped from there on.
+    pub(crate) fn memory(&self) -> (*mut u8, usize) {
+        (self.base, self.contiguous)
+    }
+
     /// Where `size` bytes at `position` stand, if they stand in one piece.
     #[inline]
     pub(crate) fn contiguous(&self, position: u64, size: usize) -> Option<*mut u8> {

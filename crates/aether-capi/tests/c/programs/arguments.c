@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
     const aether_info *info = NULL;
     const char *text = NULL;
     void *address = NULL;
+    const void *memory = NULL;
     size_t size = 0;
     uint64_t number = 0;
     bool flag = false;
@@ -57,6 +58,11 @@ int main(int argc, char **argv) {
     BAD(aether_buffer_capacity(buffer, NULL));
     BAD(aether_buffer_path(NULL, &text));
     BAD(aether_buffer_path(buffer, NULL));
+    BAD(aether_buffer_cursors(NULL, &number, &number));
+    BAD(aether_buffer_cursors(buffer, NULL, &number));
+    BAD(aether_buffer_cursors(buffer, &number, NULL));
+    BAD(aether_buffer_set_write_cursor(NULL, 0));
+    BAD(aether_buffer_set_read_cursor(NULL, 0));
     BAD(aether_buffer_sync(NULL));
     // None of the refused calls took the role.
     OK(aether_buffer_producer(buffer, &producer));
@@ -105,6 +111,9 @@ int main(int argc, char **argv) {
     BAD(aether_consumer_peek(consumer, &message, 1, NULL));
     BAD(aether_consumer_peek_raw(NULL, 1, &run));
     BAD(aether_consumer_peek_raw(consumer, 1, NULL));
+    BAD(aether_consumer_memory(NULL, 0, &memory, &size));
+    BAD(aether_consumer_memory(consumer, 0, NULL, &size));
+    BAD(aether_consumer_memory(consumer, 0, &memory, NULL));
     BAD(aether_consumer_release(NULL, 0));
     BAD(aether_consumer_release(consumer, 1));
     BAD(aether_consumer_wait(NULL, 0));

@@ -73,6 +73,33 @@ static void expect_ids(aether_consumer *consumer, size_t expected, const int64_t
 #define EXPECT_IDS(consumer, ...)                                                                                     \
     expect_ids(consumer, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
 
+static void expect_cursors(const aether_buffer *buffer, uint64_t expected_write, uint64_t expected_read) {
+    uint64_t write = 99, read = 99;
+    OK(aether_buffer_cursors(buffer, &write, &read));
+    CHECK(write == expected_write && read == expected_read);
+}
+
+static void cursors_are_set_by_hand_while_nobody_is_there(aether_buffer *buffer) {
+    aether_producer *producer = producer_of(buffer);
+    OK(aether_producer_offer(producer, 1, 0, "one", 3));
+    OK(aether_producer_offer(producer, 2, 0, "two", 3));
+    expect_cursors(buffer, 48, 0);
+    STATUS(AETHER_STATUS_ROLE_TAKEN, aether_buffer_set_write_cursor(buffer, 24));
+    OK(aether_producer_free(producer));
+    OK(aether_buffer_set_read_cursor(buffer, 24));
+    expect_cursors(buffer, 48, 24);
+    aether_consumer *consumer = consumer_of(buffer);
+    EXPECT_IDS(consumer, 2);
+    STATUS(AETHER_STATUS_ROLE_TAKEN, aether_buffer_set_read_cursor(buffer, 0));
+    OK(aether_consumer_free(consumer));
+    OK(aether_buffer_set_read_cursor(buffer, 0));
+    OK(aether_buffer_set_write_cursor(buffer, 24));
+    consumer = consumer_of(buffer);
+    EXPECT_IDS(consumer, 1);
+    OK(aether_consumer_free(consumer));
+    expect_cursors(buffer, 24, 24);
+}
+
 static void the_library_says_what_it_is(void) {
     CHECK(aether_abi() == AETHER_ABI);
     int major, minor, patch, end = 0;
@@ -105,6 +132,7 @@ static void a_ring_is_created_and_opened(void) {
     OK(aether_buffer_path(buffer, &path));
     CHECK(strcmp(path, in_folder("ring")) == 0);
     OK(aether_buffer_sync(buffer));
+    cursors_are_set_by_hand_while_nobody_is_there(buffer);
 
     options.capacity = 4096;
     STATUS(AETHER_STATUS_MISMATCH, aether_buffer_open(in_folder("ring"), &options, &other));
@@ -379,6 +407,11 @@ static void records_are_written_and_read_by_address(aether_options options) {
     STATUS(AETHER_STATUS_ARGUMENT, aether_producer_commit_reserved(producer, 16, &count));
 
     OK(aether_consumer_peek_raw(consumer, 100, &run));
+    const void *memory = NULL;
+    size_t mapped = 0;
+    OK(aether_consumer_memory(consumer, 0, &memory, &mapped));
+    CHECK(mapped >= 4096 && memory == run.base);
+    STATUS(AETHER_STATUS_ARGUMENT, aether_consumer_memory(consumer, 1, &memory, &mapped));
     CHECK(run.count == 2 && run.trailer == trailer && run.position == 0 && run.lane == 0);
     const unsigned char *at = run.base;
     int64_t id = 0;
