@@ -178,7 +178,7 @@ final class Native {
     }
 
     private static MemorySegment symbol(String name) {
-        return LIBRARY.findOrThrow(name);
+        return LIBRARY.find(name).orElseThrow(() -> new UnsatisfiedLinkError("the native library has no " + name));
     }
 
     private static MethodHandle function(String name, ValueLayout... arguments) {
@@ -194,7 +194,7 @@ final class Native {
         String given = System.getProperty("aether.library");
         SymbolLookup library = given == null ? loadFromJar() : load(Path.of(given));
         try {
-            MethodHandle abi = LINKER.downcallHandle(library.findOrThrow("aether_abi"), FunctionDescriptor.of(JAVA_INT));
+            MethodHandle abi = LINKER.downcallHandle(library.find("aether_abi").orElseThrow(), FunctionDescriptor.of(JAVA_INT));
             int found = (int) abi.invokeExact();
             if (found != ABI) {
                 throw new UnsatisfiedLinkError("the native library of Aether-IPC has the ABI " + found + ", not " + ABI
