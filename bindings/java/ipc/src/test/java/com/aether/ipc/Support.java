@@ -78,7 +78,7 @@ final class Support {
             try (var tasks = Files.newDirectoryStream(Path.of("/proc/self/task"))) {
                 for (Path task : tasks) {
                     String name = Files.readString(task.resolve("comm")).strip();
-                    if (thread.getName().startsWith(name)) {
+                    if (name.equals(thread.getName().substring(0, Math.min(15, thread.getName().length())))) {
                         String stat = Files.readString(task.resolve("stat"));
                         return stat.charAt(stat.lastIndexOf(')') + 2) == 'S';
                     }
@@ -119,10 +119,15 @@ final class Support {
             }
         }
 
+        /** The rest of its output, however it ends. */
+        List<String> rest() throws Exception {
+            return run(() -> output.lines().toList()).result();
+        }
+
         /** The rest of its output, after it has ended by itself, with 0. */
         List<String> end() {
             try {
-                List<String> lines = run(() -> output.lines().toList()).result();
+                List<String> lines = rest();
                 assertTrue(process.waitFor(WATCHDOG_SECONDS, TimeUnit.SECONDS), "does not end");
                 assertTrue(process.exitValue() == 0, () -> process.exitValue() + ": " + errors());
                 return lines;
