@@ -21,6 +21,10 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
         let command = format!("cargo run --quiet --package {package} --example {example}");
         steps.push(Step::new(format!("example {example}"), command));
     }
+    if !debian::has("mvn") {
+        steps.extend(debian::install(&["maven"], "see https://maven.apache.org/install.html")?);
+    }
+    steps.push(Step::new("java", "bash bindings/java/test.sh"));
     Ok(steps)
 }
 

@@ -119,15 +119,10 @@ final class Support {
             }
         }
 
-        /** The rest of its output, however it ends. */
-        List<String> rest() throws Exception {
-            return run(() -> output.lines().toList()).result();
-        }
-
         /** The rest of its output, after it has ended by itself, with 0. */
         List<String> end() {
             try {
-                List<String> lines = rest();
+                List<String> lines = run(() -> output.lines().toList()).result();
                 assertTrue(process.waitFor(WATCHDOG_SECONDS, TimeUnit.SECONDS), "does not end");
                 assertTrue(process.exitValue() == 0, () -> process.exitValue() + ": " + errors());
                 return lines;
