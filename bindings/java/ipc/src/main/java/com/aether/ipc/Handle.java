@@ -46,6 +46,8 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
     private Thread owner;
     private AutoCloseable lent;
     private boolean closeWhenDone;
+    /** A thread waits to close this: nobody else gets inside before. */
+    private volatile boolean closing;
 
     Handle(AetherBuffer buffer, String role, long handle) {
         this.buffer = buffer;
@@ -57,6 +59,10 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
     final void enter() {
         if (!STATE.compareAndSet(this, IDLE, BUSY)) {
             throw refusal();
+        }
+        if (closing) {
+            leave();
+            throw new IllegalStateException("the " + role + " is being closed");
         }
     }
 
@@ -134,6 +140,7 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
                         closeWhenDone = true;
                         return;
                     }
+                    closing = true;
                     LockSupport.parkNanos(50_000);
                 }
             }
@@ -146,6 +153,7 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
             free();
             next = CLOSED;
         } finally {
+            closing = false;
             STATE.setRelease(this, next);
         }
         buffer.forgetHandle(this);
@@ -167,6 +175,7 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
                 return;
             }
         } else if (borrower != null) {
+            closing = false;
             throw new IllegalStateException(
                     "the " + role + " has a claim or a batch that " + borrower.getName() + " must close first");
         }

@@ -302,7 +302,7 @@ class ConcurrencyTest {
     /** Threads use and close the same things, and keep payloads: an error for them, never the virtual machine's end. */
     @Test
     void closing_in_the_middle_of_use_is_an_exception_and_never_a_crash() throws Exception {
-        for (int round = 0; round < 200; round++) {
+        for (int round = 0; round < 100; round++) {
             Path path = folder.resolve("round" + round);
             AetherBuffer buffer = new AetherBuffer(path, 1 << 16);
             AetherProducer producer = new AetherProducer(buffer);
