@@ -428,6 +428,15 @@ AETHER_MUST_USE aether_status aether_buffer_observer(const aether_buffer *buffer
 /// Size of the data section in bytes, of each lane.
 AETHER_MUST_USE aether_status aether_buffer_capacity(const aether_buffer *buffer, uint64_t *capacity);
 
+/// Where the messages of a lane stand, unless a consumer shows copies: the first byte, and how many are mapped from there
+/// on, until this buffer and everything that was taken from it is freed. For languages that must know which memory they
+/// may read.
+AETHER_MUST_USE
+aether_status aether_buffer_memory(const aether_buffer *buffer,
+                                   uint32_t lane,
+                                   const void **base,
+                                   size_t *length);
+
 /// Where the cursors of the first lane stand: bytes ever committed, and bytes ever released by the consumer that is
 /// furthest back, or the first number once more if no consumer is there.
 AETHER_MUST_USE
@@ -552,14 +561,6 @@ AETHER_MUST_USE aether_status aether_consumer_peek_raw(aether_consumer *consumer
 /// Releases the first `count` of the messages that the last peek showed and that were not released yet: their space
 /// goes back to the producer. Those that remain may be released by further calls.
 AETHER_MUST_USE aether_status aether_consumer_release(aether_consumer *consumer, size_t count);
-
-/// Where the messages of a lane stand, unless they are copies: the first byte, and how many are mapped from there on,
-/// until this consumer is freed. For languages that must know which memory they may read.
-AETHER_MUST_USE
-aether_status aether_consumer_memory(const aether_consumer *consumer,
-                                     uint32_t lane,
-                                     const void **base,
-                                     size_t *length);
 
 /// Waits until a message is there, at most `timeout_ns` nanoseconds, or `AETHER_FOREVER`.
 AETHER_MUST_USE aether_status aether_consumer_wait(aether_consumer *consumer, uint64_t timeout_ns);

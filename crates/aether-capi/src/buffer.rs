@@ -1,6 +1,9 @@
 //! `aether_buffer`: create, open, connect.
 
-use std::{ffi::CString, ffi::c_char, mem::MaybeUninit};
+use std::{
+    ffi::{CString, c_char, c_void},
+    mem::MaybeUninit,
+};
 
 use aether_ipc::{Buffer, Options, Overflow};
 
@@ -291,6 +294,28 @@ pub extern "C" fn aether_buffer_capacity(
     guard(|| {
         let buffer = buffer.present("buffer")?;
         capacity.present("capacity")?.write(buffer.buffer.capacity());
+        Ok(())
+    })
+}
+
+/// Where the messages of a lane stand, unless a consumer shows copies: the first byte, and how many are mapped from there
+/// on, until this buffer and everything that was taken from it is freed. For languages that must know which memory they
+/// may read.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_buffer_memory(
+    buffer: Option<&aether_buffer>,
+    lane: u32,
+    base: Option<&mut MaybeUninit<*const c_void>>,
+    length: Option<&mut MaybeUninit<usize>>,
+) -> aether_status {
+    guard(|| {
+        let buffer = buffer.present("buffer")?;
+        let (base_out, length_out) = (base.present("base")?, length.present("length")?);
+        let memory = buffer.buffer.memory(lane);
+        let (base, length) = memory.ok_or(Failure::Argument("lane", "is not one of this ring"))?;
+        base_out.write(base.cast());
+        length_out.write(length);
         Ok(())
     })
 }

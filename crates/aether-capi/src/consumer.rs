@@ -181,27 +181,6 @@ pub extern "C" fn aether_consumer_release(consumer: Option<&mut aether_consumer>
     })
 }
 
-/// Where the messages of a lane stand, unless they are copies: the first byte, and how many are mapped from there on,
-/// until this consumer is freed. For languages that must know which memory they may read.
-#[unsafe(no_mangle)]
-#[must_use]
-pub extern "C" fn aether_consumer_memory(
-    consumer: Option<&aether_consumer>,
-    lane: u32,
-    base: Option<&mut MaybeUninit<*const c_void>>,
-    length: Option<&mut MaybeUninit<usize>>,
-) -> aether_status {
-    guard(|| {
-        let consumer = consumer.present("consumer")?;
-        let (base_out, length_out) = (base.present("base")?, length.present("length")?);
-        let memory = consumer.consumer.memory(lane);
-        let (base, length) = memory.ok_or(Failure::Argument("lane", "is not one of this ring"))?;
-        base_out.write(base.cast());
-        length_out.write(length);
-        Ok(())
-    })
-}
-
 /// Waits until a message is there, at most `timeout_ns` nanoseconds, or `AETHER_FOREVER`.
 #[unsafe(no_mangle)]
 #[must_use]

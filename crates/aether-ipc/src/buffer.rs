@@ -181,6 +181,14 @@ impl Buffer {
         self.mapping.path()
     }
 
+    /// Where a lane is mapped: its first byte, and how many bytes from there on, which are more than the capacity where
+    /// the lane is mapped twice. They stay there as long as this buffer, or anything that was taken from it, lives.
+    #[doc(hidden)]
+    pub fn memory(&self, lane: u32) -> Option<(*const u8, usize)> {
+        let (base, length) = (lane < self.mapping.layout().lanes).then(|| self.mapping.lane_data(lane).memory())?;
+        Some((base, length))
+    }
+
     /// The write cursor of the first lane, and the read cursor in it of the consumer that is furthest back, or the write
     /// cursor once more if none is there.
     #[doc(hidden)]

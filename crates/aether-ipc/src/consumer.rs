@@ -709,15 +709,6 @@ impl Consumer {
         self.release()
     }
 
-    /// Where a lane is mapped: its first byte, and how many bytes from there on, which are more than the capacity where
-    /// the lane is mapped twice. They stay there as long as this consumer lives.
-    #[doc(hidden)]
-    pub fn memory(&self, lane: u32) -> Option<(*const u8, usize)> {
-        let lane = self.lanes.get(lane as usize)?;
-        let (base, length) = lane.data.memory();
-        Some((base, length))
-    }
-
     /// Waits until a message is there, as [`set_wait`](Consumer::set_wait) says.
     ///
     /// # Errors

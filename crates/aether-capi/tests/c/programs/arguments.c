@@ -58,6 +58,9 @@ int main(int argc, char **argv) {
     BAD(aether_buffer_capacity(buffer, NULL));
     BAD(aether_buffer_path(NULL, &text));
     BAD(aether_buffer_path(buffer, NULL));
+    BAD(aether_buffer_memory(NULL, 0, &memory, &size));
+    BAD(aether_buffer_memory(buffer, 0, NULL, &size));
+    BAD(aether_buffer_memory(buffer, 0, &memory, NULL));
     BAD(aether_buffer_cursors(NULL, &number, &number));
     BAD(aether_buffer_cursors(buffer, NULL, &number));
     BAD(aether_buffer_cursors(buffer, &number, NULL));
@@ -111,9 +114,6 @@ int main(int argc, char **argv) {
     BAD(aether_consumer_peek(consumer, &message, 1, NULL));
     BAD(aether_consumer_peek_raw(NULL, 1, &run));
     BAD(aether_consumer_peek_raw(consumer, 1, NULL));
-    BAD(aether_consumer_memory(NULL, 0, &memory, &size));
-    BAD(aether_consumer_memory(consumer, 0, NULL, &size));
-    BAD(aether_consumer_memory(consumer, 0, &memory, NULL));
     BAD(aether_consumer_release(NULL, 0));
     BAD(aether_consumer_release(consumer, 1));
     BAD(aether_consumer_wait(NULL, 0));

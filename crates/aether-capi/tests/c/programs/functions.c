@@ -409,9 +409,9 @@ static void records_are_written_and_read_by_address(aether_options options) {
     OK(aether_consumer_peek_raw(consumer, 100, &run));
     const void *memory = NULL;
     size_t mapped = 0;
-    OK(aether_consumer_memory(consumer, 0, &memory, &mapped));
+    OK(aether_buffer_memory(buffer, 0, &memory, &mapped));
     CHECK(mapped >= 4096 && memory == run.base);
-    STATUS(AETHER_STATUS_ARGUMENT, aether_consumer_memory(consumer, 1, &memory, &mapped));
+    STATUS(AETHER_STATUS_ARGUMENT, aether_buffer_memory(buffer, 1, &memory, &mapped));
     CHECK(run.count == 2 && run.trailer == trailer && run.position == 0 && run.lane == 0);
     const unsigned char *at = run.base;
     int64_t id = 0;

@@ -227,6 +227,17 @@ public final class AetherBuffer implements AutoCloseable {
         }
     }
 
+    /** A lane as it is mapped: until this and everything that was taken from it is freed, and no longer than the arena. */
+    MemorySegment memory(int lane, Arena arena) {
+        try (Arena results = Arena.ofConfined()) {
+            MemorySegment both = results.allocate(JAVA_LONG, 2);
+            long address = both.address();
+            use(buffer -> Native.bufferMemory(buffer, lane, address, address + JAVA_LONG.byteSize()));
+            MemorySegment base = MemorySegment.ofAddress(both.get(JAVA_LONG, 0));
+            return base.reinterpret(both.get(JAVA_LONG, JAVA_LONG.byteSize()), arena, null);
+        }
+    }
+
     /** Closes it with this. */
     void remember(Handle taken) {
         synchronized (handles) {

@@ -286,16 +286,11 @@ public final class AetherConsumer extends Handle {
     }
 
     private MemorySegment map(int lane) {
-        try (Arena results = Arena.ofConfined()) {
-            MemorySegment both = results.allocate(JAVA_LONG, 2);
-            Native.check(Native.consumerMemory(handle, lane, both.address(), both.address() + JAVA_LONG.byteSize()));
-            MemorySegment base = MemorySegment.ofAddress(both.get(JAVA_LONG, 0));
-            if (lane >= lanes.length) {
-                lanes = Arrays.copyOf(lanes, lane + 1);
-            }
-            lanes[lane] = base.reinterpret(both.get(JAVA_LONG, JAVA_LONG.byteSize()), arena, null).asReadOnly();
-            return lanes[lane];
+        if (lane >= lanes.length) {
+            lanes = Arrays.copyOf(lanes, lane + 1);
         }
+        lanes[lane] = buffer.memory(lane, arena).asReadOnly();
+        return lanes[lane];
     }
 
     /** A payload that the core had to copy may move with its next call; a view may not. */

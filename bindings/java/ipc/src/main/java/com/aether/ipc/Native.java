@@ -127,6 +127,8 @@ final class Native {
             function("aether_buffer_consumer_named", POINTER, POINTER, POINTER);
     private static final MethodHandle FORGET = function("aether_buffer_forget", POINTER, POINTER);
     private static final MethodHandle CAPACITY = function("aether_buffer_capacity", POINTER, POINTER);
+    private static final MethodHandle BUFFER_MEMORY =
+            function("aether_buffer_memory", POINTER, JAVA_INT, POINTER, POINTER);
     private static final MethodHandle CURSORS = shortFunction("aether_buffer_cursors", POINTER, POINTER, POINTER);
     private static final MethodHandle SET_WRITE_CURSOR =
             function("aether_buffer_set_write_cursor", POINTER, JAVA_LONG);
@@ -158,8 +160,6 @@ final class Native {
     private static final MethodHandle PEEK =
             shortFunction("aether_consumer_peek", POINTER, POINTER, JAVA_LONG, POINTER);
     private static final MethodHandle RELEASE = shortFunction("aether_consumer_release", POINTER, JAVA_LONG);
-    private static final MethodHandle CONSUMER_MEMORY =
-            function("aether_consumer_memory", POINTER, JAVA_INT, POINTER, POINTER);
     private static final MethodHandle WAIT = function("aether_consumer_wait", POINTER, JAVA_LONG);
     private static final MethodHandle CONSUMER_SET_WAIT = function("aether_consumer_set_wait", POINTER, JAVA_INT);
     private static final MethodHandle REQUIRE_PRODUCER =
@@ -512,9 +512,9 @@ final class Native {
         }
     }
 
-    static int consumerMemory(long consumer, int lane, long base, long length) {
+    static int bufferMemory(long buffer, int lane, long base, long length) {
         try {
-            return (int) CONSUMER_MEMORY.invokeExact(consumer, lane, base, length);
+            return (int) BUFFER_MEMORY.invokeExact(buffer, lane, base, length);
         } catch (Throwable problem) {
             throw unexpected(problem);
         }
