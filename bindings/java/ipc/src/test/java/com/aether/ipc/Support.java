@@ -75,17 +75,26 @@ final class Support {
         }
 
         private boolean isAsleep() {
+            String wanted = thread.getName().substring(0, Math.min(15, thread.getName().length()));
             try (var tasks = Files.newDirectoryStream(Path.of("/proc/self/task"))) {
                 for (Path task : tasks) {
-                    String name = Files.readString(task.resolve("comm")).strip();
-                    if (name.equals(thread.getName().substring(0, Math.min(15, thread.getName().length())))) {
-                        String stat = Files.readString(task.resolve("stat"));
-                        return stat.charAt(stat.lastIndexOf(')') + 2) == 'S';
+                    if (read(task.resolve("comm")).strip().equals(wanted)) {
+                        String stat = read(task.resolve("stat"));
+                        return stat.startsWith("S", stat.lastIndexOf(')') + 2);
                     }
                 }
                 return false;
             } catch (IOException problem) {
                 throw new UncheckedIOException(problem);
+            }
+        }
+
+        /** Nothing, of a thread that has ended meanwhile. */
+        private static String read(Path file) {
+            try {
+                return Files.readString(file);
+            } catch (IOException gone) {
+                return "";
             }
         }
     }
