@@ -46,7 +46,8 @@ public final class AetherBatch implements AutoCloseable {
      * @param payload eight bytes, little-endian
      */
     public void add(long messageId, int messageType, long payload) {
-        bytes.set(LITTLE_LONG, prepare(Long.BYTES), payload);
+        long at = prepare(Long.BYTES);
+        bytes.set(LITTLE_LONG, at, payload);
         append(messageId, messageType, Long.BYTES);
     }
 

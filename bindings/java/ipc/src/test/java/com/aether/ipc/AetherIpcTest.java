@@ -452,6 +452,23 @@ class AetherIpcTest {
     }
 
     @Test
+    void a_batch_grows_with_what_is_added_and_keeps_it() {
+        try (AetherBuffer buffer = new AetherBuffer(ring, 1 << 18);
+                AetherProducer producer = new AetherProducer(buffer);
+                AetherConsumer consumer = new AetherConsumer(buffer);
+                AetherBatch batch = producer.batch()) {
+            for (long id = 0; id < 5000; id++) {
+                batch.add(id, 1, id * 7);
+            }
+            assertEquals(5000, batch.commit());
+            assertEquals(5000, consumer.drain(message -> {
+                assertEquals(message.id() * 7, message.getLong(0));
+                return Flow.CONTINUE;
+            }, 5000));
+        }
+    }
+
+    @Test
     void cursors_can_be_read_and_be_set_while_nobody_is_there() {
         try (AetherBuffer buffer = new AetherBuffer(ring, 1024)) {
             assertEquals(1024, buffer.getCapacity());
