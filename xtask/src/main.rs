@@ -72,13 +72,21 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 5] {
+fn lint() -> [Step; 7] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
         Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
+        Step::new("format of python", "cargo fmt --manifest-path bindings/python/Cargo.toml --check"),
+        Step::new(
+            "clippy of python",
+            "cargo clippy --manifest-path bindings/python/Cargo.toml --all-targets -- -D warnings",
+        )
+        // Nothing is linked: no Python is needed.
+        .env("PYO3_NO_PYTHON", "1")
+        .env("PYO3_BUILD_EXTENSION_MODULE", "1"),
         Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio")
             .env("RUSTDOCFLAGS", "-D warnings"),
     ]

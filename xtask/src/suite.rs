@@ -11,11 +11,13 @@ use crate::steps::Step;
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     let mut steps = c_tools()?;
+    steps.extend(python_tools(root)?);
     steps.extend([
         Step::new("rust", "cargo test --workspace --exclude aether-capi"),
         Step::new("rust async", "cargo test --package aether-ipc --features tokio"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
+        Step::new("python", "bash bindings/python/test.sh"),
     ]);
     for (package, example) in examples(root)? {
         let command = format!("cargo run --quiet --package {package} --example {example}");
@@ -39,6 +41,13 @@ fn c_tools() -> Result<Vec<Step>> {
     let missing: Vec<&str> =
         TOOLS.into_iter().filter(|(program, _)| !debian::has(program)).map(|(_, package)| package).collect();
     debian::install(&missing, "its own packages of those names have the tools")
+}
+
+/// A Python for the tests of its package, which bring all else that they need.
+fn python_tools(root: &Path) -> Result<Vec<Step>> {
+    let found = Command::new("bash").arg("bindings/python/find-python.sh").current_dir(root).output();
+    let missing: &[&str] = if found.is_ok_and(|output| output.status.success()) { &[] } else { &["python3-venv"] };
+    debian::install(missing, "set PYTHON to a Python 3.11 or newer")
 }
 
 /// Every example of the workspace: it ends by itself, with 0 if what it shows has worked.

@@ -20,7 +20,8 @@ use crate::{
     producer::Producer,
     slots::Waiting,
 };
-use waiter::Registration;
+#[doc(hidden)]
+pub use waiter::Registration;
 
 /// A message, copied out of the ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +113,10 @@ impl Consumer {
         MessageStream { consumer: Some(self), registration: None }
     }
 
-    fn poll_readable(&mut self, cx: &mut Context<'_>, registration: &mut Option<Registration>) -> Poll<Result<()>> {
+    /// [`readable`](Consumer::readable) for other languages, whose tasks can't hold a borrow: one look. If nothing is
+    /// there, the task is woken for the next one as long as the registration lives.
+    #[doc(hidden)]
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>, registration: &mut Option<Registration>) -> Poll<Result<()>> {
         let waiting = self.waiting();
         poll_until(cx, registration, || waiting, |tick| self.look(tick))
     }
@@ -216,7 +220,9 @@ impl Producer {
         MessageSink { producer: self, waits: None, registration: None }
     }
 
-    fn poll_writable(
+    /// [`writable`](Producer::writable) for other languages, as [`Consumer::poll_readable`].
+    #[doc(hidden)]
+    pub fn poll_writable(
         &mut self,
         cx: &mut Context<'_>,
         registration: &mut Option<Registration>,

@@ -24,6 +24,9 @@ mod wait;
 mod wait_set;
 
 #[cfg(feature = "tokio")]
+#[doc(hidden)]
+pub use asynchronous::Registration;
+#[cfg(feature = "tokio")]
 pub use asynchronous::{MessageSink, MessageStream, OwnedMessage};
 pub use buffer::{Buffer, Options};
 #[doc(hidden)]

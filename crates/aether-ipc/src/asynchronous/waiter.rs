@@ -23,7 +23,7 @@ const MOST: usize = 127;
 
 /// A task that waits. It is in the list until this is dropped, or until it was woken.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub struct Registration {
     waiter: &'static Waiter,
     key: u64,
     forks: u32,
