@@ -3,6 +3,7 @@
 mod debian;
 #[cfg(target_os = "linux")]
 mod install;
+mod instructions;
 mod portability;
 mod steps;
 mod suite;
@@ -35,6 +36,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Count the instructions that a message costs, and compare them with the budget
+    Instructions,
     /// Write the C header anew from the sources
     Header,
     /// Install the C library, its headers, and what pkg-config and CMake need to find them
@@ -65,6 +68,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)]),
+        Chore::Instructions => instructions::check(&root),
         Chore::Header => run(&root, &[header()]),
         #[cfg(target_os = "linux")]
         Chore::Install { prefix } => install::install(&root, &prefix),
@@ -77,7 +81,10 @@ fn lint() -> [Step; 7] {
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
-        Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
+        Step::new(
+            "clippy of torture",
+            "cargo clippy --package xtask --all-targets --features aimed,counted -- -D warnings",
+        ),
         Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
         Step::new("format of python", "cargo fmt --manifest-path bindings/python/Cargo.toml --check"),
         Step::new(

@@ -24,7 +24,7 @@ use crate::{
     sequence,
     slots::{self, Place, Waiting},
     testing::step,
-    wait::{Wait, wait_until},
+    wait::{Wait, spin_briefly, wait_until},
 };
 
 /// What a handler wants done with the message that it was given.
@@ -240,7 +240,7 @@ impl Run {
     ///
     /// `position` is that of a record between `start` and `end`; the records of the run are mapped, committed and not
     /// released during `'m`, and `wrapped`, if it is written, is neither moved nor written again during `'m`.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn read<'m>(&self, position: u64, wrapped: &mut Vec<u64>) -> Result<(Message<'m>, u64)> {
         // SAFETY: by this function's contract.
         let (header, next) = unsafe { self.header(position) }?;
@@ -258,7 +258,7 @@ impl Run {
     /// # Safety
     ///
     /// As for [`read`](Self::read).
-    #[inline]
+    #[inline(always)]
     unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
         // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
         // that long; the words stand in the ring or in a copy.
@@ -275,7 +275,7 @@ impl Run {
     /// # Safety
     ///
     /// As for [`read`](Self::read), whose checked header it is.
-    #[inline]
+    #[inline(always)]
     unsafe fn in_place<'m>(&self, position: u64, header: Header) -> Option<&'m [u8]> {
         let length = header.length as usize - HEADER_SIZE;
         let place = self.view.contiguous(position.wrapping_add(HEADER_SIZE as u64), length)?;
@@ -301,7 +301,7 @@ impl Run {
     }
 
     /// The message that a header and what follows it are.
-    #[inline]
+    #[inline(always)]
     fn message<'m>(&self, position: u64, header: Header, bytes: &'m [u8]) -> Result<Message<'m>> {
         let payload = if self.trailer == 0 { bytes } else { self.check(position, header, bytes)? };
         Ok(Message { header, payload, lane: self.lane, position })
@@ -477,16 +477,36 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn poll(&mut self, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
-        let Some(run) = self.next_run(1)? else { return Ok(Polled::Empty) };
+        // Two calls, so that what the short way needs of a run stays in registers.
+        if self.plain {
+            self.check_epoch()?;
+            self.lanes[0].refresh().map_err(|error| self.explain(error))?;
+            return match self.run(0, 1) {
+                Some(run) => self.hand_over(&run, handler),
+                None => Ok(Polled::Empty),
+            };
+        }
+        match self.next_run(1)? {
+            Some(run) => self.hand_over(&run, handler),
+            None => Ok(Polled::Empty),
+        }
+    }
+
+    /// The first message of a run.
+    #[inline(always)]
+    fn hand_over(&mut self, run: &Run, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
         // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message is
         // gone; `wrapped` is not touched before.
         let read = unsafe { run.read(run.start, &mut self.cold.wrapped) };
-        let (message, next) = read.map_err(|error| self.explain(error))?;
+        let (message, next) = match read {
+            Ok(read) => read,
+            Err(error) => return Err(self.explain(error)),
+        };
         let id = message.id();
         if handler(message) == Flow::Keep {
             return Ok(Polled::Kept);
         }
-        self.count(&run, next, 1, id);
+        self.count(run, next, 1, id);
         self.release()?;
         Ok(Polled::Released)
     }
@@ -740,6 +760,9 @@ impl Consumer {
     }
 
     fn wait_for(&mut self, timeout: Option<Duration>) -> Result<()> {
+        if spin_briefly(|| self.look(false))? {
+            return Ok(());
+        }
         let Waiting { bell, mapping, longest_sleep, .. } = self.waiting();
         let longest_sleep = || longest_sleep(&mapping);
         let strategy = self.cold.wait;
@@ -781,7 +804,7 @@ impl Consumer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_epoch(&mut self) -> Result<()> {
         if self.epoch.is_current() { Ok(()) } else { self.look_for_disturbance() }
     }
@@ -797,7 +820,7 @@ impl Consumer {
     }
 
     /// The next records to read, of one lane; at least one, at most `limit`.
-    #[inline]
+    #[inline(always)]
     fn next_run(&mut self, limit: usize) -> Result<Option<Run>> {
         self.check_epoch()?;
         if !self.plain {
@@ -807,7 +830,7 @@ impl Consumer {
         Ok(self.run(0, limit))
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(&self, index: usize, limit: usize) -> Option<Run> {
         let lane = &self.lanes[index];
         let (start, available) = (lane.end.position(), lane.end.available());
@@ -937,7 +960,7 @@ impl Consumer {
     }
 
     /// Counts the records of a run before `position` as read.
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, run: &Run, position: u64, count: usize, last_id: i64) {
         let end = &mut self.lanes[run.index].end;
         let size = position.wrapping_sub(end.position());
@@ -949,7 +972,7 @@ impl Consumer {
     }
 
     /// Gives the space of what was read back to the producers.
-    #[inline]
+    #[inline(always)]
     fn release(&mut self) -> Result<()> {
         // A handler may have forked, and a batch may be one that a child inherited: the messages are the parent's. Or the
         // file was cut short, and what the handler saw is not what was sent.

@@ -21,7 +21,7 @@ use crate::{
     sequence,
     slots::{self, Waiting},
     testing::step,
-    wait::{Wait, wait_until},
+    wait::{Wait, spin_briefly, wait_until},
 };
 
 /// Writes messages into a ring. One per lane at a time, in all processes.
@@ -467,6 +467,9 @@ impl Producer {
     ///
     /// As [`put_within`](Producer::put_within); without a `timeout`, never [`Error::TimedOut`].
     pub fn wait_for_space(&mut self, length: usize, timeout: Option<Duration>) -> Result<()> {
+        if spin_briefly(|| self.look(length, false))? {
+            return Ok(());
+        }
         let Waiting { bell, mapping, longest_sleep, .. } = self.waiting();
         let longest_sleep = || longest_sleep(&mapping);
         let strategy = self.cold.wait;
@@ -506,7 +509,7 @@ impl Producer {
     }
 
     /// Writes a record at `position`, where nobody looks yet. Returns the position behind it.
-    #[inline]
+    #[inline(always)]
     fn write_record(&mut self, position: u64, id: i64, message_type: i32, payload: &[u8]) -> Result<u64> {
         let size = self.make_room(position, payload.len())?;
         self.write_header(position, id, message_type, payload.len());
@@ -517,7 +520,7 @@ impl Producer {
             // a slice of other memory: nobody can hold a slice of bytes that are not committed, except of a claim,
             // which borrows the producer.
             Some(place) if !self.lossy => unsafe {
-                std::ptr::copy_nonoverlapping(payload.as_ptr(), place.wrapping_add(HEADER_SIZE), payload.len());
+                copy(payload, place.wrapping_add(HEADER_SIZE));
             },
             _ => self.copy_in(position, payload),
         }
@@ -525,7 +528,7 @@ impl Producer {
         Ok(position.wrapping_add(size))
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_header(&mut self, position: u64, id: i64, message_type: i32, payload: usize) {
         let length = (HEADER_SIZE + payload + self.trailer) as u32;
         let words = Header { id, length, message_type }.encode();
@@ -543,7 +546,7 @@ impl Producer {
     }
 
     /// Checks that a record with `payload` bytes has space at `position`. Returns the bytes that it takes.
-    #[inline]
+    #[inline(always)]
     fn make_room(&mut self, position: u64, payload: usize) -> Result<u64> {
         if payload > self.max_payload {
             return Err(Error::TooLarge { payload, max: self.max_payload });
@@ -568,7 +571,7 @@ impl Producer {
     }
 
     /// Commits everything before `to`.
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self, to: u64, count: u64) {
         if self.seals {
             self.seal(to, count);
@@ -794,6 +797,35 @@ impl Drop for Producer {
         slots::sign_out(&self.cold.mapping, self.cold.mapping.layout().write_line(self.cold.lane));
         // A consumer that waits while there is a producer has to look again.
         self.ring();
+    }
+}
+
+/// `memcpy`, without a call for what is as short as most messages are.
+///
+/// # Safety
+///
+/// `to` is valid for writes of as many bytes as `from` has, and does not overlap it.
+#[inline(always)]
+unsafe fn copy(from: &[u8], to: *mut u8) {
+    let length = from.len();
+    // SAFETY: by this function's contract; the halves lie within the `length` bytes of both, and may overlap one another,
+    // since both are loaded before either is stored.
+    unsafe {
+        match length {
+            8..=16 => {
+                let first = from.as_ptr().cast::<u64>().read_unaligned();
+                let last = from.as_ptr().add(length - 8).cast::<u64>().read_unaligned();
+                to.cast::<u64>().write_unaligned(first);
+                to.add(length - 8).cast::<u64>().write_unaligned(last);
+            }
+            17..=32 => {
+                let first = from.as_ptr().cast::<u128>().read_unaligned();
+                let last = from.as_ptr().add(length - 16).cast::<u128>().read_unaligned();
+                to.cast::<u128>().write_unaligned(first);
+                to.add(length - 16).cast::<u128>().write_unaligned(last);
+            }
+            _ => std::ptr::copy_nonoverlapping(from.as_ptr(), to, length),
+        }
     }
 }
 

@@ -71,6 +71,19 @@ const LONGEST_BACKOFF: Duration = Duration::from_millis(1);
 /// How often a waiting side looks whether the other one is still there. It decides nothing: the lock does.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
+/// A first look, again and again for some hundred nanoseconds, before anything that costs more than it. Whether `ready`
+/// said so.
+#[inline]
+pub(crate) fn spin_briefly(mut ready: impl FnMut() -> Result<bool>) -> Result<bool> {
+    for _ in 0..SPINS {
+        if ready()? {
+            return Ok(true);
+        }
+        std::hint::spin_loop();
+    }
+    Ok(false)
+}
+
 /// Waits until `ready` says so. At times, at least every [`TICK`], `ready` is called with `true`, to look at what costs
 /// system calls. A parked sleep is one on all of `sleeps`; `longest_sleep` says how long it may last: not long if the
 /// other side can't ring.
