@@ -259,7 +259,7 @@ impl Run {
     ///
     /// As for [`read`](Self::read).
     #[inline]
-    unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
+    pub(crate) unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
         // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
         // that long; the words stand in the ring or in a copy.
         let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
@@ -746,6 +746,59 @@ impl Consumer {
         wait_until(strategy, timeout, "a message", &mut [Sleep::on(&bell)], longest_sleep, |tick| self.look(tick))
     }
 
+    /// Looks what is committed in one lane.
+    pub(crate) fn look_into(&mut self, index: usize) -> Result<()> {
+        self.check_epoch()?;
+        self.lanes[index].look().map_err(|error| self.explain(error))
+    }
+
+    /// Up to `limit` records of one lane, from `start` on, to what [`look_into`](Self::look_into) saw.
+    pub(crate) fn run_from(&self, index: usize, start: u64, limit: usize) -> Run {
+        let lane = &self.lanes[index];
+        let end = lane.end.position().wrapping_add(lane.end.available());
+        Run { index, lane: lane.lane, trailer: self.trailer, view: *lane.data, start, end, limit }
+    }
+
+    /// Where one lane is released, and where it is read.
+    pub(crate) fn end_of(&self, index: usize) -> &ReadEnd {
+        &self.lanes[index].end
+    }
+
+    pub(crate) fn end_of_mut(&mut self, index: usize) -> &mut ReadEnd {
+        &mut self.lanes[index].end
+    }
+
+    /// Gives up what stands before `position`, `count` records in one lane.
+    pub(crate) fn release_to(&mut self, index: usize, position: u64, count: usize) -> Result<()> {
+        self.check_epoch()?;
+        step("release");
+        let lane = &mut self.lanes[index];
+        lane.end.release_to(&lane.read, position);
+        step("released");
+        self.received += count as u64;
+        if bell::wanted(&self.space_bell) {
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Where a record is copied to that does not stand in one piece.
+    pub(crate) fn room(&mut self) -> &mut Vec<u64> {
+        &mut self.cold.wrapped
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(crate) fn has_more_in(&self, index: usize) -> bool {
+        self.lanes[index].has_more()
+    }
+
+    pub(crate) fn drops(&self) -> bool {
+        self.lanes[0].oldest.is_some()
+    }
+
     /// How this consumer can be woken while it waits for a message.
     pub(crate) fn waiting(&self) -> Waiting {
         let cold = &self.cold;
@@ -968,7 +1021,7 @@ impl Consumer {
 
     /// A record or a cursor may be bad because the file was cut short: then that is the error.
     #[cold]
-    fn explain(&mut self, error: Error) -> Error {
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
         self.check_epoch().err().unwrap_or(error)
     }
 
