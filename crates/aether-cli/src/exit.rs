@@ -38,6 +38,9 @@ impl From<Exit> for process::ExitCode {
 pub(crate) enum Failure {
     #[error(transparent)]
     Ring(#[from] aether_ipc::Error),
+    #[cfg(feature = "bridge")]
+    #[error(transparent)]
+    Bridge(aether_bridge::Error),
     #[error("{path}: no ring was made within {patience:?}", path = path.display())]
     NotMade { path: PathBuf, patience: Duration },
     #[error("standard input: {0}")]
@@ -57,6 +60,8 @@ impl Failure {
         match self {
             Failure::Ring(Corrupt { .. } | NotARing { .. } | Truncated { .. }) => Exit::Corrupt,
             Failure::Ring(Capacity { .. } | Options(_)) => Exit::Usage,
+            #[cfg(feature = "bridge")]
+            Failure::Bridge(aether_bridge::Error::Key { .. }) => Exit::Usage,
             Failure::Ring(Full | NoConsumer | Closed) => Exit::WouldBlock,
             Failure::Ring(TimedOut { .. }) | Failure::NotMade { .. } => Exit::TimedOut,
             Failure::Interrupted(_) => Exit::Interrupted,
@@ -67,6 +72,16 @@ impl Failure {
     /// Whoever reads the output has closed it: no failure, but the end.
     pub(crate) fn is_closed_output(&self) -> bool {
         matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+#[cfg(feature = "bridge")]
+impl From<aether_bridge::Error> for Failure {
+    fn from(error: aether_bridge::Error) -> Failure {
+        match error {
+            aether_bridge::Error::Ring(error) => Failure::Ring(error),
+            error => Failure::Bridge(error),
+        }
     }
 }
 

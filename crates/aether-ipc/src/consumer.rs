@@ -791,8 +791,8 @@ impl Consumer {
         self.lanes.len()
     }
 
-    pub(crate) fn has_more_in(&self, index: usize) -> bool {
-        self.lanes[index].has_more()
+    pub(crate) fn committed_in(&self, index: usize) -> u64 {
+        u64::from_le(self.lanes[index].write.load(Acquire))
     }
 
     pub(crate) fn drops(&self) -> bool {

@@ -156,13 +156,22 @@ impl ReadAhead {
         self.consumer.end_of(lane as usize).released()
     }
 
+    /// Where a lane ends: everything before it is committed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such lane.
+    pub fn committed(&self, lane: u32) -> u64 {
+        self.consumer.committed_in(lane as usize)
+    }
+
     /// Whether a lane has messages that were not read.
     ///
     /// # Panics
     ///
     /// If there is no such lane.
     pub fn has_more(&self, lane: u32) -> bool {
-        self.consumer.has_more_in(lane as usize)
+        self.committed(lane) != self.position(lane)
     }
 
     /// Waits until any lane has a message that was not read, at most for `timeout`.

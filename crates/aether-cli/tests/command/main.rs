@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[cfg(feature = "bridge")]
+mod bridge;
 mod common;
 mod crashes;
 mod demo;
