@@ -75,11 +75,11 @@ fn chore(chore: Chore) -> Result<()> {
 fn lint() -> [Step; 5] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
-        Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
+        Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
         Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
-        Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio")
+        Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio,aether-cli/full")
             .env("RUSTDOCFLAGS", "-D warnings"),
     ]
 }

@@ -12,7 +12,7 @@ use crate::steps::Step;
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     let mut steps = c_tools()?;
     steps.extend([
-        Step::new("rust", "cargo test --workspace --exclude aether-capi"),
+        Step::new("rust", "cargo test --workspace --exclude aether-capi --features aether-cli/full"),
         Step::new("rust async", "cargo test --package aether-ipc --features tokio"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),

@@ -395,7 +395,7 @@ mod tests {
             let good = written(head, &messages);
             let mut bad = good.clone();
             let at = at.index(good.len());
-            bad[at] ^= 1 << bit;
+            bad[at] ^= 1_u8 << bit;
             prop_assert!(Records::decode(bad).is_err());
             prop_assert!(Records::decode(good[..at].to_vec()).is_err());
         }

@@ -21,7 +21,6 @@ struct State {
     streams: Vec<TcpStream>,
     /// How long a byte is on its way.
     delay: Duration,
-    forwarded: u64,
 }
 
 impl Link {
@@ -54,11 +53,6 @@ impl Link {
         &self.endpoint
     }
 
-    /// Bytes that went through.
-    pub(crate) fn forwarded(&self) -> u64 {
-        self.state.0.lock().unwrap().forwarded
-    }
-
     /// What is on its way is lost; the next connection is a new one.
     pub(crate) fn cut(&self) {
         for stream in self.state.0.lock().unwrap().streams.drain(..) {
@@ -75,7 +69,6 @@ impl Link {
     fn forward(&self, mut from: TcpStream, mut to: TcpStream) {
         let (sender, receiver) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(1 << 16);
         let link = self.clone();
-        let ending = to.try_clone().unwrap();
         let delay = self.state.0.lock().unwrap().delay;
         thread::spawn(move || {
             for (due, bytes) in receiver {
@@ -91,7 +84,6 @@ impl Link {
                         break;
                     }
                 }
-                state.forwarded += bytes.len() as u64;
                 drop(state);
                 if to.write_all(&bytes).is_err() {
                     break;
@@ -107,6 +99,5 @@ impl Link {
         }
         drop(sender);
         let _ = from.shutdown(Shutdown::Both);
-        let _ = ending;
     }
 }
