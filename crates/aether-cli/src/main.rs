@@ -1,12 +1,9 @@
 //! The command `aether`: moves messages between processes through rings in files, looks into them and repairs them.
 
-<<<<<<< HEAD
 #[cfg(target_os = "linux")]
 mod bench;
-=======
 #[cfg(feature = "bridge")]
 mod bridge;
->>>>>>> f8edfde (Bridge rings over Zenoh: exactly once, in order, whatever is killed)
 mod consumers;
 mod create;
 mod demo;
@@ -60,13 +57,10 @@ enum Command {
     Verify(verify::Verify),
     Recover(verify::Recover),
     Demo(demo::Demo),
-<<<<<<< HEAD
     #[cfg(target_os = "linux")]
     Bench(bench::Bench),
-=======
     #[cfg(feature = "bridge")]
     Bridge(bridge::Bridge),
->>>>>>> f8edfde (Bridge rings over Zenoh: exactly once, in order, whatever is killed)
     Completions(documentation::Completions),
     Man(documentation::Man),
     #[command(hide = true)]
@@ -102,13 +96,10 @@ fn run(command: &Command) -> Result {
         Command::Verify(args) => verify::verify(args),
         Command::Recover(args) => verify::recover(args),
         Command::Demo(args) => demo::run(args),
-<<<<<<< HEAD
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(args),
-=======
         #[cfg(feature = "bridge")]
         Command::Bridge(args) => bridge::run(args),
->>>>>>> f8edfde (Bridge rings over Zenoh: exactly once, in order, whatever is killed)
         Command::Completions(args) => documentation::completions(args),
         Command::Man(args) => documentation::man(args),
         Command::DemoPeer(peer) => demo::peer::run(peer),
