@@ -272,7 +272,6 @@ impl Sink {
             let answers = ring.answers();
             ring.place.check()?;
             for (lane, source, status, next) in answers {
-                let source = if source == ANYBODY { self.last.map_or(source, |head| head.source) } else { source };
                 self.answer(Ack { status, source, sink, lane, next, words: String::new() })?;
             }
         }

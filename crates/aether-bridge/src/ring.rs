@@ -35,7 +35,9 @@ struct Lane {
     waiting: VecDeque<Records>,
     /// What they take of memory.
     bytes: usize,
-    /// Where the last of them ends in the source.
+    /// Whose frame came last.
+    source: Identity,
+    /// Where the last of those that wait ends in the source, or, before there was any, where it would begin.
     end: u64,
     /// Whether a new source may take the place of the old one, once.
     rebind: bool,
@@ -100,7 +102,16 @@ impl Ring {
         for lane in self.lanes.len() as u32..head.lanes {
             let producer = self.buffer.relay(lane)?;
             let (waiting, told) = (VecDeque::new(), Instant::now());
-            self.lanes.push(Lane { producer, waiting, bytes: 0, end: 0, rebind: self.rebind, answer: None, told });
+            self.lanes.push(Lane {
+                producer,
+                waiting,
+                bytes: 0,
+                source: ANYBODY,
+                end: 0,
+                rebind: self.rebind,
+                answer: None,
+                told,
+            });
         }
         Ok(())
     }
@@ -112,6 +123,7 @@ impl Ring {
         let path = self.place.path();
         let lane = &mut self.lanes[head.lane as usize];
         let origin = |found| Error::Origin { path: path.to_owned(), lane: head.lane, found };
+        lane.source = head.source;
         let next = match lane.producer.origin() {
             Origin::Known { source, position } if source == head.source => {
                 lane.rebind = false;
@@ -209,10 +221,11 @@ impl Ring {
                 answer = Status::Waiting;
             }
             lane.told = now;
-            answers.push(match lane.producer.origin() {
-                Origin::Known { source, position } => (number, source, answer, position),
-                Origin::None | Origin::Lost => (number, ANYBODY, answer, lane.end),
-            });
+            let next = match lane.producer.origin() {
+                Origin::Known { source, position } if source == lane.source => position,
+                _ => lane.end,
+            };
+            answers.push((number, lane.source, answer, next));
         }
         answers
     }

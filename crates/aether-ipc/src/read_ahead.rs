@@ -46,7 +46,9 @@ impl ReadAhead {
     /// [`Error::Options`] in a ring that drops the oldest: it keeps nothing for anybody.
     pub fn new(consumer: Consumer) -> Result<ReadAhead> {
         if consumer.drops() {
-            return Err(Error::Options("a ring that drops the oldest keeps nothing that could be released later"));
+            return Err(Error::Options(
+                "a ring that drops the oldest keeps nothing that could be released later (a bridge takes it with --best-effort)",
+            ));
         }
         Ok(ReadAhead { consumer })
     }

@@ -1,7 +1,11 @@
 //! `aether bridge`: real processes on loopback, through a link that can be cut and held.
 
+mod directory;
+mod flow;
 mod kills;
 mod link;
+mod refusals;
+mod telemetry;
 
 use std::{
     net::TcpListener,
