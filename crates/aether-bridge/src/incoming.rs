@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zenoh::{Wait, pubsub::Publisher, pubsub::Subscriber};
+use zenoh::{Wait, bytes::ZBytes, pubsub::Publisher, pubsub::Subscriber};
 
 use crate::{
     LOOK, Totals,
@@ -77,7 +77,7 @@ impl Incoming {
         if !wild {
             let (mut sink, queue) = Sink::new(network, &key, path, options)?;
             sink.open()?;
-            let subscriber = network.subscriber(&key, move |sample| queue.push(&sample))?;
+            let subscriber = network.subscriber(&key, move |sample| queue.push(sample.payload()))?;
             return Ok(Incoming { key, kind: Kind::Ring(Box::new(sink), subscriber) });
         }
         if !path.is_dir() {
@@ -149,11 +149,11 @@ struct Queue {
 }
 
 impl Queue {
-    fn push(&self, sample: &zenoh::sample::Sample) {
-        let length = sample.payload().len();
+    fn push(&self, payload: &ZBytes) {
+        let length = payload.len();
         let waiting = self.bytes.fetch_add(length, Relaxed);
         let fits = waiting == 0 || waiting.saturating_add(length) <= BYTES;
-        if !fits || self.frames.try_send(sample.payload().to_bytes().into_owned()).is_err() {
+        if !fits || self.frames.try_send(payload.to_bytes().into_owned()).is_err() {
             self.bytes.fetch_sub(length, Relaxed);
         }
     }
@@ -177,7 +177,7 @@ impl Directory {
             queues.insert(key.to_owned(), queue);
         }
         if let Some(Some(queue)) = queues.get(key) {
-            queue.push(sample);
+            queue.push(sample.payload());
         }
     }
 
@@ -389,6 +389,27 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_that_nobody_takes_are_held_up_to_a_limit() {
+        for size in [1, 1 << 20] {
+            let (sender, frames) = sync_channel(FRAMES);
+            let queue = Queue { frames: sender, bytes: Arc::default() };
+            let frame = ZBytes::from(vec![0; size]);
+            for _ in 0..2 * FRAMES {
+                queue.push(&frame);
+            }
+            let held: usize = frames.try_iter().map(|frame| frame.len()).sum();
+            assert_eq!(held, (FRAMES * size).min(BYTES));
+            assert_eq!(queue.bytes.load(Relaxed), held);
+        }
+        // One that is larger than all is taken alone.
+        let (sender, frames) = sync_channel(FRAMES);
+        let queue = Queue { frames: sender, bytes: Arc::default() };
+        queue.push(&ZBytes::from(vec![0; BYTES + 1]));
+        queue.push(&ZBytes::from(vec![0]));
+        assert_eq!(frames.try_iter().count(), 1);
+    }
 
     #[test]
     fn a_key_is_a_place_below_its_directory_or_none() {

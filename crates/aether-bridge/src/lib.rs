@@ -4,6 +4,8 @@
 mod error;
 mod event;
 mod frame;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod incoming;
 mod network;

@@ -51,7 +51,7 @@ impl Endpoints {
     fn config(&self) -> Result<Config> {
         let refused = |reason: String| Error::Config { file: self.config.clone(), reason };
         let mut config = match &self.config {
-            Some(file) => Config::from_file(file).map_err(|error| refused(error.to_string()))?,
+            Some(file) => Config::from_file(file).map_err(|error| refused(words(&error)))?,
             None => Config::default(),
         };
         let defaults = Config::default();
@@ -59,7 +59,7 @@ impl Endpoints {
         let (listen, multicast) = (says("listen/endpoints"), says("scouting/multicast/enabled"));
         let (gossip, retry) = (says("scouting/gossip/enabled"), says("connect/retry"));
         let mut set = |key: &str, value: &str| {
-            config.insert_json5(key, value).map_err(|error| refused(format!("{key} {value}: {error}")))
+            config.insert_json5(key, value).map_err(|error| refused(format!("{key} {value}: {}", words(&error))))
         };
         // Zenoh's own defaults listen on all interfaces, and call out to the whole network.
         if !self.listen.is_empty() || !listen {
@@ -123,7 +123,14 @@ impl Network {
 }
 
 pub(crate) fn network(error: zenoh::Error) -> Error {
-    Error::Network { reason: error.to_string() }
+    Error::Network { reason: words(&error) }
+}
+
+/// What Zenoh says, without where in its sources it says so.
+fn words(error: &zenoh::Error) -> String {
+    let text = error.to_string();
+    let words: Vec<&str> = text.split(" at ").map(|part| part.split_once(".rs:").map_or(part, |_| "")).collect();
+    words.join(" ").trim_end_matches([' ', '.']).to_owned()
 }
 
 /// Where acknowledgements for a key are published. Wildcards do not match what begins with `@`.
@@ -133,7 +140,50 @@ pub(crate) fn acknowledgements(key: &str) -> String {
 
 /// The key as Zenoh writes it; whether it has wildcards.
 pub(crate) fn check_key(key: &str) -> Result<(String, bool)> {
-    let invalid = |error: zenoh::Error| Error::Key { key: key.to_owned(), reason: error.to_string() };
+    let invalid = |error: zenoh::Error| Error::Key { key: key.to_owned(), reason: words(&error) };
     let key = KeyExpr::autocanonize(key.to_owned()).map_err(invalid)?;
     Ok((key.to_string(), key.is_wild()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(endpoints: &Endpoints, key: &str) -> String {
+        endpoints.config().unwrap().get_json(key).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_open_but_loopback_unless_somebody_says_so() {
+        let outgoing = Endpoints::default().or_listen();
+        assert_eq!(said(&outgoing, "listen/endpoints"), r#"["tcp/127.0.0.1:7447"]"#);
+        assert_eq!(said(&outgoing, "connect/endpoints"), "[]");
+        let incoming = Endpoints::default().or_connect();
+        assert_eq!(said(&incoming, "listen/endpoints"), "[]");
+        assert_eq!(said(&incoming, "connect/endpoints"), r#"["tcp/127.0.0.1:7447"]"#);
+        for endpoints in [outgoing, incoming] {
+            assert_eq!(said(&endpoints, "scouting/multicast/enabled"), "false");
+            assert_eq!(said(&endpoints, "scouting/gossip/enabled"), "false");
+        }
+    }
+
+    #[test]
+    fn a_configuration_file_counts_where_it_says_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zenoh.json5");
+        let mut endpoints = Endpoints { config: Some(file.clone()), ..Endpoints::default() }.or_listen();
+        std::fs::write(&file, "{ mode: 'client' }").unwrap();
+        assert_eq!(said(&endpoints, "mode"), r#""client""#);
+        assert_eq!(said(&endpoints, "listen/endpoints"), "[]");
+        assert_eq!(said(&endpoints, "scouting/multicast/enabled"), "false");
+        std::fs::write(
+            &file,
+            "{ listen: { endpoints: ['tcp/192.0.2.1:1'] }, scouting: { multicast: { enabled: true } } }",
+        )
+        .unwrap();
+        assert_eq!(said(&endpoints, "listen/endpoints"), r#"["tcp/192.0.2.1:1"]"#);
+        assert_eq!(said(&endpoints, "scouting/multicast/enabled"), "true");
+        endpoints.listen.push("tcp/192.0.2.2:2".to_owned());
+        assert_eq!(said(&endpoints, "listen/endpoints"), r#"["tcp/192.0.2.2:2"]"#);
+    }
 }

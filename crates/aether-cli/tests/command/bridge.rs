@@ -4,6 +4,8 @@ mod directory;
 mod flow;
 mod kills;
 mod link;
+#[cfg(target_os = "linux")]
+mod namespaces;
 mod refusals;
 mod telemetry;
 
