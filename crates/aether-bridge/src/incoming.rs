@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aether_ipc::{MAX_CAPACITY, MIN_CAPACITY};
 use zenoh::{Wait, bytes::ZBytes, pubsub::Publisher, pubsub::Subscriber};
 
 use crate::{
@@ -74,6 +75,11 @@ impl Incoming {
     /// is no directory; [`Error::Key`], [`Error::Network`].
     pub fn new(network: &Network, key: &str, path: &Path, options: InOptions) -> Result<Incoming> {
         let (key, wild) = check_key(key)?;
+        if let Some(capacity) = options.create
+            && !(capacity.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity))
+        {
+            return Err(aether_ipc::Error::Capacity { capacity, min: MIN_CAPACITY, max: MAX_CAPACITY }.into());
+        }
         if !wild {
             let (mut sink, queue) = Sink::new(network, &key, path, options)?;
             sink.open()?;

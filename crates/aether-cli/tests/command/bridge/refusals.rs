@@ -199,6 +199,7 @@ fn wrong_usage_and_refused_configurations_are_told() {
     let out = |arguments: &[&str]| run(aether(["bridge", "out", place.name()]).args(arguments));
     out(&[]).with(2).says(&["--key"]);
     out(&["--key", "a", "--key", "b"]).with(2).says(&["1 paths and 2 keys"]);
+    run(&mut rings.incoming(&["--create", "1000", "--listen", &listen])).with(2).says(&["power of two", "1000"]);
     out(&["--key", "a//b", "--listen", &listen]).with(2).says(&["a//b"]);
     out(&["--key", "a", "--window", "1KiB"]).with(2).says(&["4096"]);
     out(&["--key", "a", "--listen", "nonsense"]).with(1).says(&["listen/endpoints", "nonsense"]);
