@@ -72,12 +72,16 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 5] {
+fn lint() -> [Step; 6] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
+        Step::new(
+            "clippy of released builds",
+            "cargo clippy --package aether-cli --all-targets --features full -- -D warnings",
+        ),
         Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
         Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio,aether-cli/full")
             .env("RUSTDOCFLAGS", "-D warnings"),

@@ -12,6 +12,8 @@ mod exit;
 mod frame;
 mod info;
 mod interrupt;
+#[cfg(feature = "operations")]
+mod journal;
 mod losses;
 mod output;
 mod peek;
@@ -34,12 +36,21 @@ Examples:
   aether recv /dev/shm/quotes > copy.csv
   aether info /dev/shm/quotes";
 
+/// What only released builds have, since it takes long to build.
+const LEFT_OUT: &str = match cfg!(feature = "operations") {
+    true => "",
+    false => {
+        "\n\nThis build leaves out record, replay and journal; `cargo install --path crates/aether-cli --features full` has \
+         them."
+    }
+};
+
 /// Messages from one process to another through a ring in a memory-mapped file
 ///
 /// No broker and no daemon: one process writes and moves a cursor, the other reads and moves another. What was sent is
 /// still there after either process, or both, were killed.
 #[derive(Parser)]
-#[command(name = "aether", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
+#[command(name = "aether", version, after_help = format!("{EXAMPLES}{LEFT_OUT}"), after_long_help = format!("{EXAMPLES}{LEFT_OUT}\n\n{CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,6 +67,12 @@ enum Command {
     Consumers(consumers::Consumers),
     Verify(verify::Verify),
     Recover(verify::Recover),
+    #[cfg(feature = "operations")]
+    Record(journal::record::Record),
+    #[cfg(feature = "operations")]
+    Replay(journal::replay::Replay),
+    #[cfg(feature = "operations")]
+    Journal(journal::Journal),
     Demo(demo::Demo),
     #[cfg(target_os = "linux")]
     Bench(bench::Bench),
@@ -95,6 +112,12 @@ fn run(command: &Command) -> Result {
         Command::Consumers(args) => consumers::run(args),
         Command::Verify(args) => verify::verify(args),
         Command::Recover(args) => verify::recover(args),
+        #[cfg(feature = "operations")]
+        Command::Record(args) => journal::record::run(args),
+        #[cfg(feature = "operations")]
+        Command::Replay(args) => journal::replay::run(args),
+        #[cfg(feature = "operations")]
+        Command::Journal(args) => journal::run(args),
         Command::Demo(args) => demo::run(args),
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(args),

@@ -7,6 +7,8 @@ mod bridge;
 mod common;
 mod crashes;
 mod demo;
+#[cfg(feature = "operations")]
+mod journal;
 mod looking;
 mod receiving;
 mod repair;
