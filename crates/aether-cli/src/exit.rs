@@ -12,8 +12,8 @@ Exit codes:
     4  would block, or empty: `send --no-wait` dropped messages; `recv` had none within `--until-idle`, or fewer than
        `--count`
   124  timed out: no ring was made within `--wait`
-  130  interrupted by SIGINT or SIGTERM; what was not written out is still in the ring (`record`, of which that is the
-       proper end, then ends with 0)";
+  130  interrupted by SIGINT or SIGTERM; what was not written out is still in the ring (`record`, `metrics` and `top`, of
+       which that is the proper end, then end with 0)";
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,13 +15,19 @@ mod interrupt;
 #[cfg(feature = "operations")]
 mod journal;
 mod losses;
+#[cfg(feature = "operations")]
+mod metrics;
 mod output;
 mod peek;
 mod progress;
 mod recv;
 mod send;
 mod system;
+#[cfg(feature = "operations")]
+mod top;
 mod verify;
+#[cfg(feature = "operations")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -40,7 +46,7 @@ Examples:
 const LEFT_OUT: &str = match cfg!(feature = "operations") {
     true => "",
     false => {
-        "\n\nThis build leaves out record, replay and journal; `cargo install --path crates/aether-cli --features full` has \
+        "\n\nThis build leaves out record, replay, journal, metrics and top; `cargo install --path crates/aether-cli --features full` has \
          them."
     }
 };
@@ -73,6 +79,10 @@ enum Command {
     Replay(journal::replay::Replay),
     #[cfg(feature = "operations")]
     Journal(journal::Journal),
+    #[cfg(feature = "operations")]
+    Metrics(metrics::Metrics),
+    #[cfg(feature = "operations")]
+    Top(top::Top),
     Demo(demo::Demo),
     #[cfg(target_os = "linux")]
     Bench(bench::Bench),
@@ -118,6 +128,10 @@ fn run(command: &Command) -> Result {
         Command::Replay(args) => journal::replay::run(args),
         #[cfg(feature = "operations")]
         Command::Journal(args) => journal::run(args),
+        #[cfg(feature = "operations")]
+        Command::Metrics(args) => metrics::run(args),
+        #[cfg(feature = "operations")]
+        Command::Top(args) => top::run(args),
         Command::Demo(args) => demo::run(args),
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(args),

@@ -1,10 +1,10 @@
 //! `aether record`: a ring's messages into a journal.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aether_ipc::{
@@ -22,6 +22,7 @@ use crate::{
     losses::Losses,
     output,
     progress::Progress,
+    system,
 };
 
 const EXAMPLES: &str = "\
@@ -144,15 +145,9 @@ pub(crate) fn run(args: &Record) -> Result {
 
 /// What tells this ring from another one that was made at the same path.
 fn source(path: &Path, info: &Info) -> Result<Source> {
-    let metadata = fs::metadata(path).map_err(|error| Failure::Words(format!("{}: {error}", path.display())))?;
-    // Not every file system knows it.
-    let created = metadata.created().unwrap_or(UNIX_EPOCH);
-    #[cfg(unix)]
-    let number = std::os::unix::fs::MetadataExt::ino(&metadata);
-    #[cfg(not(unix))]
-    let number = 0;
+    let identity = system::identity(path).map_err(|error| Failure::Words(format!("{}: {error}", path.display())))?;
     let overhead = HEADER_SIZE + if info.checksums { CHECKSUM_SIZE } else { 0 };
-    Ok(Source { identity: [number, nanoseconds(created)], overhead: overhead as u32 })
+    Ok(Source { identity, overhead: overhead as u32 })
 }
 
 /// Where messages come from.

@@ -10,8 +10,12 @@ mod demo;
 #[cfg(feature = "operations")]
 mod journal;
 mod looking;
+#[cfg(feature = "operations")]
+mod metrics;
 mod receiving;
 mod repair;
 mod sending;
 mod streams;
+#[cfg(feature = "operations")]
+mod top;
 mod usage;
