@@ -78,13 +78,16 @@ fn lint() -> [Step; 6] {
         Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new("clippy of torture", "cargo clippy --package xtask --all-targets --features aimed -- -D warnings"),
+        Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
         Step::new(
-            "clippy of released builds",
-            "cargo clippy --package aether-cli --all-targets --features full -- -D warnings",
+            "clippy of async and events",
+            "cargo clippy --package aether-ipc --all-targets --features tokio,tracing -- -D warnings",
         ),
-        Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
-        Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio,aether-cli/full")
-            .env("RUSTDOCFLAGS", "-D warnings"),
+        Step::new(
+            "doc",
+            "cargo doc --workspace --no-deps --features aether-ipc/tokio,aether-ipc/tracing,aether-cli/full",
+        )
+        .env("RUSTDOCFLAGS", "-D warnings"),
     ]
 }
 

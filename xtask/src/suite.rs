@@ -13,7 +13,7 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     let mut steps = tools()?;
     steps.extend([
         Step::new("rust", "cargo test --workspace --exclude aether-capi --features aether-cli/full"),
-        Step::new("rust async", "cargo test --package aether-ipc --features tokio"),
+        Step::new("rust async and events", "cargo test --package aether-ipc --features tokio,tracing"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
     ]);

@@ -17,6 +17,7 @@ use crate::{
     bell::{self, Sleep},
     cursor::ReadEnd,
     error::{Corruption, Error, Result},
+    events::event,
     layout::{Overflow, cursor_line, lane_line},
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock, is_held},
@@ -350,6 +351,7 @@ impl Run {
 
     #[cold]
     fn corrupt(&self, position: u64, reason: Corruption) -> Error {
+        event!(warn, lane = self.lane, position, %reason, "record can't be believed");
         Error::Corrupt { lane: self.lane, position, reason }
     }
 }
@@ -371,10 +373,16 @@ impl LaneReader {
             None => self.end.refresh(&self.write).map_err(|reason| corrupt(&self.end, reason)),
             Some(oldest) => match self.end.refresh_lossy(&self.write, oldest) {
                 Ok(0) => Ok(()),
-                Ok(bytes) => Err(Error::Lagged { bytes }),
+                Ok(bytes) => Err(self.lagged(bytes)),
                 Err(reason) => Err(corrupt(&self.end, reason)),
             },
         }
+    }
+
+    #[cold]
+    fn lagged(&self, bytes: u64) -> Error {
+        event!(debug, lane = self.lane, bytes, "messages were overwritten before they were read");
+        Error::Lagged { bytes }
     }
 
     /// Whether anything was committed that was not read.
@@ -416,6 +424,7 @@ impl Consumer {
             .collect();
         let space_bell = mapping.half_word(layout.space_bell());
         slots::sign_in(mapping, layout.read_line(0, slot), &space_bell);
+        event!(debug, path = %mapping.path().display(), slot, durable, "consumer came");
         Consumer {
             plain: lanes.len() == 1 && !lossy,
             lanes,
@@ -1091,6 +1100,7 @@ impl Drop for Consumer {
         if cold.lock.is_inherited() {
             return;
         }
+        event!(debug, path = %cold.mapping.path().display(), slot = cold.slot, "consumer left");
         if cold.durable {
             slots::sign_out(&cold.mapping, cold.mapping.layout().read_line(0, cold.slot));
             // A producer that waits while there is a consumer has to look again.

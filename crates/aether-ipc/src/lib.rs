@@ -8,6 +8,7 @@ mod buffer;
 mod consumer;
 mod cursor;
 mod error;
+mod events;
 mod layout;
 mod mapping;
 mod observer;

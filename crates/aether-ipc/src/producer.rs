@@ -14,6 +14,7 @@ use crate::{
     bell::{self, Sleep},
     cursor::WriteEnd,
     error::{Corruption, Error, Result},
+    events::event,
     layout::{Layout, Overflow, cursor_line, lane_line},
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     origin::{self, Origin},
@@ -173,6 +174,7 @@ impl Producer {
             }),
         };
         slots::sign_in(mapping, layout.write_line(lane), &producer.bell);
+        event!(debug, path = %mapping.path().display(), lane, position = producer.end.position(), "producer came");
         Ok(producer)
     }
 
@@ -850,6 +852,7 @@ impl Drop for Producer {
             return;
         }
         slots::sign_out(&self.cold.mapping, self.cold.mapping.layout().write_line(self.cold.lane));
+        event!(debug, path = %self.cold.mapping.path().display(), lane = self.cold.lane, "producer left");
         // A consumer that waits while there is a producer has to look again.
         self.ring();
     }
