@@ -42,12 +42,12 @@ Examples:
   aether recv /dev/shm/quotes > copy.csv
   aether info /dev/shm/quotes";
 
-/// What only released builds have, since it takes long to build.
-const LEFT_OUT: &str = match cfg!(feature = "operations") {
+/// What takes long to build.
+const LEFT_OUT: &str = match cfg!(feature = "full") {
     true => "",
     false => {
-        "\n\nThis build leaves out record, replay, journal, metrics and top; `cargo install --path crates/aether-cli --features full` has \
-         them."
+        "\n\nReleased builds also have bridge, record, replay, journal, metrics and top: `cargo install --path \
+         crates/aether-cli --features full`"
     }
 };
 

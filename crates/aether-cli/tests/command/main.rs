@@ -12,6 +12,8 @@ mod journal;
 mod looking;
 #[cfg(feature = "operations")]
 mod metrics;
+#[cfg(feature = "operations")]
+mod operations;
 mod receiving;
 mod repair;
 mod sending;
