@@ -76,16 +76,20 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 7] {
+fn lint() -> [Step; 8] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
-        Step::new("clippy", "cargo clippy --workspace --all-targets -- -D warnings")
+        Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new(
             "clippy of torture",
             "cargo clippy --package xtask --all-targets --features aimed,counted -- -D warnings",
         ),
-        Step::new("clippy of async", "cargo clippy --package aether-ipc --all-targets --features tokio -- -D warnings"),
+        Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
+        Step::new(
+            "clippy of async and events",
+            "cargo clippy --package aether-ipc --all-targets --features tokio,tracing -- -D warnings",
+        ),
         Step::new("format of python", "cargo fmt --manifest-path bindings/python/Cargo.toml --check"),
         Step::new(
             "clippy of python",
@@ -94,8 +98,11 @@ fn lint() -> [Step; 7] {
         // Nothing is linked: no Python is needed.
         .env("PYO3_NO_PYTHON", "1")
         .env("PYO3_BUILD_EXTENSION_MODULE", "1"),
-        Step::new("doc", "cargo doc --workspace --no-deps --features aether-ipc/tokio")
-            .env("RUSTDOCFLAGS", "-D warnings"),
+        Step::new(
+            "doc",
+            "cargo doc --workspace --no-deps --features aether-ipc/tokio,aether-ipc/tracing,aether-cli/full",
+        )
+        .env("RUSTDOCFLAGS", "-D warnings"),
     ]
 }
 

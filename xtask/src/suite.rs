@@ -10,11 +10,11 @@ use crate::debian;
 use crate::steps::Step;
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
-    let mut steps = c_tools()?;
+    let mut steps = tools()?;
     steps.extend(python_tools(root)?);
     steps.extend([
-        Step::new("rust", "cargo test --workspace --exclude aether-capi"),
-        Step::new("rust async", "cargo test --package aether-ipc --features tokio"),
+        Step::new("rust", "cargo test --workspace --exclude aether-capi --features aether-cli/full"),
+        Step::new("rust async and events", "cargo test --package aether-ipc --features tokio,tracing"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
         Step::new("python", "bash bindings/python/test.sh"),
@@ -30,14 +30,20 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// What the tests of the C interface compile, link and check with. They know Linux's linker and loader; elsewhere only
-/// those in Rust are run.
-fn c_tools() -> Result<Vec<Step>> {
+/// What the tests of the C interface compile, link and check with, and the browser that shows the page of `aether
+/// metrics`. They know Linux's linker and loader; elsewhere only those in Rust are run.
+fn tools() -> Result<Vec<Step>> {
     if !cfg!(target_os = "linux") {
         return Ok(Vec::new());
     }
-    const TOOLS: [(&str, &str); 5] =
-        [("cc", "gcc"), ("c++", "g++"), ("cmake", "cmake"), ("pkg-config", "pkg-config"), ("valgrind", "valgrind")];
+    const TOOLS: [(&str, &str); 6] = [
+        ("cc", "gcc"),
+        ("c++", "g++"),
+        ("cmake", "cmake"),
+        ("pkg-config", "pkg-config"),
+        ("valgrind", "valgrind"),
+        ("chromium-headless-shell", "chromium-headless-shell"),
+    ];
     let missing: Vec<&str> =
         TOOLS.into_iter().filter(|(program, _)| !debian::has(program)).map(|(_, package)| package).collect();
     debian::install(&missing, "its own packages of those names have the tools")

@@ -12,7 +12,8 @@ Exit codes:
     4  would block, or empty: `send --no-wait` dropped messages; `recv` had none within `--until-idle`, or fewer than
        `--count`
   124  timed out: no ring was made within `--wait`
-  130  interrupted by SIGINT or SIGTERM; what was not written out is still in the ring";
+  130  interrupted by SIGINT or SIGTERM; what was not written out is still in the ring (`record`, `metrics` and `top`, of
+       which that is the proper end, then end with 0)";
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,12 @@ impl From<Exit> for process::ExitCode {
 pub(crate) enum Failure {
     #[error(transparent)]
     Ring(#[from] aether_ipc::Error),
+    #[cfg(feature = "bridge")]
+    #[error(transparent)]
+    Bridge(aether_bridge::Error),
+    #[cfg(feature = "operations")]
+    #[error(transparent)]
+    Journal(#[from] aether_journal::Error),
     #[error("{path}: no ring was made within {patience:?}", path = path.display())]
     NotMade { path: PathBuf, patience: Duration },
     #[error("standard input: {0}")]
@@ -46,6 +53,10 @@ pub(crate) enum Failure {
     Output(#[source] io::Error),
     #[error("interrupted: {0}")]
     Interrupted(String),
+    /// What was asked for does not go together.
+    #[cfg(feature = "operations")]
+    #[error("{0}")]
+    Usage(String),
     /// What the other variants can't say.
     #[error("{0}")]
     Words(String),
@@ -57,6 +68,16 @@ impl Failure {
         match self {
             Failure::Ring(Corrupt { .. } | NotARing { .. } | Truncated { .. }) => Exit::Corrupt,
             Failure::Ring(Capacity { .. } | Options(_)) => Exit::Usage,
+            #[cfg(feature = "bridge")]
+            Failure::Bridge(aether_bridge::Error::Key { .. }) => Exit::Usage,
+            #[cfg(feature = "operations")]
+            Failure::Journal(
+                aether_journal::Error::Corrupt { .. }
+                | aether_journal::Error::NotAJournal { .. }
+                | aether_journal::Error::MissingSegment { .. },
+            ) => Exit::Corrupt,
+            #[cfg(feature = "operations")]
+            Failure::Usage(_) => Exit::Usage,
             Failure::Ring(Full | NoConsumer | Closed) => Exit::WouldBlock,
             Failure::Ring(TimedOut { .. }) | Failure::NotMade { .. } => Exit::TimedOut,
             Failure::Interrupted(_) => Exit::Interrupted,
@@ -67,6 +88,16 @@ impl Failure {
     /// Whoever reads the output has closed it: no failure, but the end.
     pub(crate) fn is_closed_output(&self) -> bool {
         matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+#[cfg(feature = "bridge")]
+impl From<aether_bridge::Error> for Failure {
+    fn from(error: aether_bridge::Error) -> Failure {
+        match error {
+            aether_bridge::Error::Ring(error) => Failure::Ring(error),
+            error => Failure::Bridge(error),
+        }
     }
 }
 

@@ -36,6 +36,11 @@ impl Interrupt {
         Ok(Interrupt(flag))
     }
 
+    #[cfg(feature = "bridge")]
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }

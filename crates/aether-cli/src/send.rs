@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Send) -> Result {
 }
 
 /// A ring that is there is taken as it is, if it has the capacity asked for.
-fn open(path: &Path, create: Option<u64>) -> Result<Buffer> {
+pub(crate) fn open(path: &Path, create: Option<u64>) -> Result<Buffer> {
     let Some(capacity) = create else { return Ok(Buffer::open(path)?) };
     let options = Buffer::options().capacity(capacity);
     match options.open(path) {

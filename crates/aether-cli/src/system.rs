@@ -37,6 +37,20 @@ pub(crate) fn memory_folder() -> PathBuf {
     if shm.is_dir() { shm } else { std::env::temp_dir() }
 }
 
+/// What tells a file from another one that was made at the same path: the number of its inode, which may be used again,
+/// and when it was made, which not every file system knows.
+#[cfg(feature = "operations")]
+pub(crate) fn identity(path: &std::path::Path) -> io::Result<[u64; 2]> {
+    let metadata = std::fs::metadata(path)?;
+    let created = metadata.created().unwrap_or(std::time::UNIX_EPOCH);
+    let nanoseconds = created.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    #[cfg(unix)]
+    let number = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let number = 0;
+    Ok([number, nanoseconds as u64])
+}
+
 /// What is left to read of standard input, if it is a regular file.
 pub(crate) fn size_of_stdin() -> Option<u64> {
     #[cfg(unix)]

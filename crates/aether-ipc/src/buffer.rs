@@ -123,6 +123,27 @@ impl Buffer {
         Producer::new(&self.mapping)
     }
 
+    /// Takes the producer's role of one lane, to copy messages into it from elsewhere and to know after a restart from
+    /// where on: see [`Producer::set_origin`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleTaken`]; [`Error::Mismatch`] if there is no such lane; [`Error::Corrupt`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Error};
+    /// let buffer = Buffer::options().capacity(4096).producers(2).create(dir.path().join("ring"))?;
+    /// let relay = buffer.relay(1)?;
+    /// assert!(matches!(buffer.relay(1), Err(Error::RoleTaken { .. })));
+    /// assert_eq!(buffer.producer()?.lane(), 0);
+    /// assert!(matches!(buffer.relay(2), Err(Error::Mismatch { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn relay(&self, lane: u32) -> Result<Producer> {
+        Producer::relay(&self.mapping, lane)
+    }
+
     /// Takes a consumer's role.
     ///
     /// In a ring with one consumer, it goes on where the last one stopped. In a ring with more, it sees every message

@@ -17,6 +17,7 @@ use crate::{
     bell::{self, Sleep},
     cursor::ReadEnd,
     error::{Corruption, Error, Result},
+    events::event,
     layout::{Overflow, cursor_line, lane_line},
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock, is_held},
@@ -259,7 +260,7 @@ impl Run {
     ///
     /// As for [`read`](Self::read).
     #[inline(always)]
-    unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
+    pub(crate) unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
         // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
         // that long; the words stand in the ring or in a copy.
         let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
@@ -350,6 +351,7 @@ impl Run {
 
     #[cold]
     fn corrupt(&self, position: u64, reason: Corruption) -> Error {
+        event!(warn, lane = self.lane, position, %reason, "record can't be believed");
         Error::Corrupt { lane: self.lane, position, reason }
     }
 }
@@ -371,10 +373,16 @@ impl LaneReader {
             None => self.end.refresh(&self.write).map_err(|reason| corrupt(&self.end, reason)),
             Some(oldest) => match self.end.refresh_lossy(&self.write, oldest) {
                 Ok(0) => Ok(()),
-                Ok(bytes) => Err(Error::Lagged { bytes }),
+                Ok(bytes) => Err(self.lagged(bytes)),
                 Err(reason) => Err(corrupt(&self.end, reason)),
             },
         }
+    }
+
+    #[cold]
+    fn lagged(&self, bytes: u64) -> Error {
+        event!(debug, lane = self.lane, bytes, "messages were overwritten before they were read");
+        Error::Lagged { bytes }
     }
 
     /// Whether anything was committed that was not read.
@@ -416,6 +424,7 @@ impl Consumer {
             .collect();
         let space_bell = mapping.half_word(layout.space_bell());
         slots::sign_in(mapping, layout.read_line(0, slot), &space_bell);
+        event!(debug, path = %mapping.path().display(), slot, durable, "consumer came");
         Consumer {
             plain: lanes.len() == 1 && !lossy,
             lanes,
@@ -769,6 +778,59 @@ impl Consumer {
         wait_until(strategy, timeout, "a message", &mut [Sleep::on(&bell)], longest_sleep, |tick| self.look(tick))
     }
 
+    /// Looks what is committed in one lane.
+    pub(crate) fn look_into(&mut self, index: usize) -> Result<()> {
+        self.check_epoch()?;
+        self.lanes[index].look().map_err(|error| self.explain(error))
+    }
+
+    /// Up to `limit` records of one lane, from `start` on, to what [`look_into`](Self::look_into) saw.
+    pub(crate) fn run_from(&self, index: usize, start: u64, limit: usize) -> Run {
+        let lane = &self.lanes[index];
+        let end = lane.end.position().wrapping_add(lane.end.available());
+        Run { index, lane: lane.lane, trailer: self.trailer, view: *lane.data, start, end, limit }
+    }
+
+    /// Where one lane is released, and where it is read.
+    pub(crate) fn end_of(&self, index: usize) -> &ReadEnd {
+        &self.lanes[index].end
+    }
+
+    pub(crate) fn end_of_mut(&mut self, index: usize) -> &mut ReadEnd {
+        &mut self.lanes[index].end
+    }
+
+    /// Gives up what stands before `position`, `count` records in one lane.
+    pub(crate) fn release_to(&mut self, index: usize, position: u64, count: usize) -> Result<()> {
+        self.check_epoch()?;
+        step("release");
+        let lane = &mut self.lanes[index];
+        lane.end.release_to(&lane.read, position);
+        step("released");
+        self.received += count as u64;
+        if bell::wanted(&self.space_bell) {
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Where a record is copied to that does not stand in one piece.
+    pub(crate) fn room(&mut self) -> &mut Vec<u64> {
+        &mut self.cold.wrapped
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(crate) fn committed_in(&self, index: usize) -> u64 {
+        u64::from_le(self.lanes[index].write.load(Acquire))
+    }
+
+    pub(crate) fn drops(&self) -> bool {
+        self.lanes[0].oldest.is_some()
+    }
+
     /// How this consumer can be woken while it waits for a message.
     pub(crate) fn waiting(&self) -> Waiting {
         let cold = &self.cold;
@@ -991,7 +1053,7 @@ impl Consumer {
 
     /// A record or a cursor may be bad because the file was cut short: then that is the error.
     #[cold]
-    fn explain(&mut self, error: Error) -> Error {
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
         self.check_epoch().err().unwrap_or(error)
     }
 
@@ -1061,6 +1123,7 @@ impl Drop for Consumer {
         if cold.lock.is_inherited() {
             return;
         }
+        event!(debug, path = %cold.mapping.path().display(), slot = cold.slot, "consumer left");
         if cold.durable {
             slots::sign_out(&cold.mapping, cold.mapping.layout().read_line(0, cold.slot));
             // A producer that waits while there is a consumer has to look again.

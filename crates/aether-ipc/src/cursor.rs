@@ -258,6 +258,20 @@ impl ReadEnd {
         self.position = self.position.wrapping_add(size);
     }
 
+    /// Reads again what was read and not released.
+    pub(crate) fn rewind(&mut self) {
+        self.position = self.released;
+    }
+
+    /// Gives back the space before `position`, which is where a committed record ends. It counts as read.
+    pub(crate) fn release_to(&mut self, read: &AtomicU64, position: u64) {
+        let read_on = self.position.wrapping_sub(position);
+        let reached = if read_on.cast_signed() > 0 { self.position } else { position };
+        self.position = position;
+        self.release(read);
+        self.position = reached;
+    }
+
     /// Gives back the space of all that was read. Whether there was any.
     #[inline]
     pub(crate) fn release(&mut self, read: &AtomicU64) -> bool {

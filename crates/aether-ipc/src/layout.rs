@@ -89,6 +89,12 @@ pub(crate) mod cursor_line {
 pub(crate) mod lane_line {
     pub(crate) const OLDEST: usize = 0x00;
     pub(crate) const BUSY: usize = 0x08;
+    pub(crate) const ORIGIN_STATE: usize = 0x10;
+    pub(crate) const ORIGIN_SHIFT: usize = 0x18;
+    pub(crate) const ORIGIN_SOURCE: usize = 0x20;
+    pub(crate) const ORIGIN_NONE: u64 = 0;
+    pub(crate) const ORIGIN_KNOWN: u64 = 1;
+    pub(crate) const ORIGIN_LOST: u64 = 2;
 }
 
 // Control area of an extended file, between the fixed header and the data.
@@ -184,6 +190,11 @@ impl Layout {
     /// The word that says from where on the records of `lane` are not written over; classic files have none.
     pub(crate) fn oldest(&self, lane: u32) -> Option<usize> {
         (self.format == Format::Extended).then(|| self.lane_line(lane) + lane_line::OLDEST)
+    }
+
+    /// The line that says what `lane` is copied from; classic files have none.
+    pub(crate) fn origin(&self, lane: u32) -> Option<usize> {
+        (self.format == Format::Extended).then(|| self.lane_line(lane))
     }
 
     /// The cell that holds the state and name of consumer `slot`; only where there is more than one.

@@ -14,8 +14,10 @@ use crate::{
     bell::{self, Sleep},
     cursor::WriteEnd,
     error::{Corruption, Error, Result},
+    events::event,
     layout::{Layout, Overflow, cursor_line, lane_line},
     mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
+    origin::{self, Origin},
     ownership::{Role, RoleLock},
     record::{self, ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
     sequence,
@@ -93,6 +95,8 @@ impl Producer {
         let layout = *mapping.layout();
         for lane in 0..layout.lanes {
             if let Some(lock) = RoleLock::try_take(mapping, Role::Producer(lane))? {
+                // Whatever it sends, the lane is no copy of anything from now on.
+                origin::lose(mapping, lane);
                 return Producer::hold(mapping, &layout, lane, lock);
             }
         }
@@ -104,6 +108,24 @@ impl Producer {
                 (0..layout.lanes).map(|lane| layout.write_line(lane) + cursor_line::PID),
             ),
         })
+    }
+
+    /// The producer of this lane, which goes on with what the lane is a copy of.
+    pub(crate) fn relay(mapping: &Arc<Mapping>, lane: u32) -> Result<Producer> {
+        let layout = *mapping.layout();
+        let path = || mapping.path().to_owned();
+        if lane >= layout.lanes {
+            let (found, expected) = (layout.lanes.into(), u64::from(lane) + 1);
+            return Err(Error::Mismatch { path: path(), field: "producers", found, expected });
+        }
+        match RoleLock::try_take(mapping, Role::Producer(lane))? {
+            Some(lock) => Producer::hold(mapping, &layout, lane, lock),
+            None => Err(Error::RoleTaken {
+                path: path(),
+                role: format!("producer of lane {lane}"),
+                holders: slots::holder_pids(mapping, [layout.write_line(lane) + cursor_line::PID].into_iter()),
+            }),
+        }
     }
 
     fn hold(mapping: &Arc<Mapping>, layout: &Layout, lane: u32, lock: RoleLock) -> Result<Producer> {
@@ -152,6 +174,7 @@ impl Producer {
             }),
         };
         slots::sign_in(mapping, layout.write_line(lane), &producer.bell);
+        event!(debug, path = %mapping.path().display(), lane, position = producer.end.position(), "producer came");
         Ok(producer)
     }
 
@@ -749,6 +772,43 @@ impl Producer {
         slots::has_consumer(&self.cold.mapping)
     }
 
+    /// What this lane is a copy of, and how far it goes; for a producer that [relays](crate::Buffer::relay).
+    pub fn origin(&self) -> Origin {
+        origin::read(&self.cold.mapping, self.cold.lane, self.end.position())
+    }
+
+    /// Says that what this producer sends from now on is a copy of what `source` has from `position` on. From there on
+    /// [`origin`](Producer::origin) counts with what is committed, so that it is right whenever the process dies; for
+    /// this, each record must take as many bytes here as in the source.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] in a classic ring, whose file has no room for it. [`Error::Forked`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aether_ipc::{Buffer, Origin};
+    ///
+    /// let copy = Buffer::create(dir.path().join("copy"), 4096)?;
+    /// let mut relay = copy.relay(0)?;
+    /// assert_eq!(relay.origin(), Origin::None);
+    /// relay.set_origin([1, 2], 64_000)?;
+    /// relay.offer(1, 0, b"16 bytes of text")?;
+    /// drop(relay);
+    ///
+    /// assert_eq!(copy.relay(0)?.origin(), Origin::Known { source: [1, 2], position: 64_032 });
+    /// // Somebody else has had the lane since: what is in it is no copy any more.
+    /// drop(copy.producer()?);
+    /// assert_eq!(copy.relay(0)?.origin(), Origin::Lost);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_origin(&mut self, source: [u64; 2], position: u64) -> Result<()> {
+        if !self.epoch.is_current() {
+            self.look_for_disturbance()?;
+        }
+        origin::write(&self.cold.mapping, self.cold.lane, self.end.position(), source, position)
+    }
+
     /// The lane that this producer writes, 0 in a ring with one.
     pub fn lane(&self) -> u32 {
         self.cold.lane
@@ -795,6 +855,7 @@ impl Drop for Producer {
             return;
         }
         slots::sign_out(&self.cold.mapping, self.cold.mapping.layout().write_line(self.cold.lane));
+        event!(debug, path = %self.cold.mapping.path().display(), lane = self.cold.lane, "producer left");
         // A consumer that waits while there is a producer has to look again.
         self.ring();
     }

@@ -37,6 +37,7 @@ use look::{Count, Look};
 use crate::{
     cursor::AWAY,
     error::{Corruption, Error, Result},
+    events::event,
     layout::slot,
     mapping::{Mapping, check_size_limit},
     ownership::{Role, RoleLock, is_held},
@@ -283,6 +284,15 @@ impl Plan {
         copy(&self.mapping, backup)?;
         let layout = *self.mapping.layout();
         for change in &self.changes {
+            event!(
+                warn,
+                path = %self.mapping.path().display(),
+                lane = change.lane,
+                cursor = ?change.cursor,
+                from = change.from,
+                to = change.to,
+                "cursor repaired"
+            );
             let offset = match change.cursor {
                 CursorName::Write => layout.write_line(change.lane),
                 CursorName::Read(slot) => layout.read_line(change.lane, slot),

@@ -14,6 +14,7 @@ use crate::{
     bell,
     cursor::{AWAY, ReadEnd, distance},
     error::{Corruption, Error, Result},
+    events::event,
     layout::{Format, MAX_NAME, Overflow, cursor_line, slot},
     mapping::{Mapping, Word, register_for_fences, wake_all},
     ownership::{Role, RoleLock, is_held},
@@ -165,6 +166,7 @@ pub(crate) fn forget(mapping: &Arc<Mapping>, name: &str) -> Result<()> {
     match RoleLock::try_take(mapping, Role::Consumer(slot))? {
         Some(_lock) => {
             vacate(mapping, slot);
+            event!(info, path = %mapping.path().display(), slot, name, "gave up the place of a consumer");
             Ok(())
         }
         None => Err(taken(mapping, format!("consumer {name:?}"), slot..slot + 1)),
@@ -254,6 +256,7 @@ pub(crate) fn sweep(mapping: &Arc<Mapping>) -> Result<()> {
             // Under the lock: it may have become durable, or have been vacated, before we had it.
             if is_anybodys(mapping, slot) {
                 vacate(mapping, slot);
+                event!(info, path = %mapping.path().display(), slot, "freed the place of a consumer that died");
             }
         }
     }

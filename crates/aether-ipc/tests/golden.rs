@@ -431,6 +431,19 @@ mod document {
             assert_eq!(file.bytes("place_name", 0, consumer)[..name.len()], *name.as_bytes());
         }
 
+        // What a lane is a copy of.
+        let origin = |lane| ["origin_state", "origin_shift"].map(|name| file.word_of(name, lane, 0));
+        assert_eq!((origin(0), origin(2)), ([0, 0], [0, 0]));
+        drop(producers.pop());
+        let mut relay = bus.relay(2).unwrap();
+        relay.set_origin([7, 8], 1000).unwrap();
+        assert_eq!(origin(2), [1, 1000 - 16 * 12]);
+        let source = file.bytes("origin_source", 2, 0);
+        assert_eq!(source, [7_u64, 8].map(u64::to_le_bytes).concat());
+        drop(relay);
+        producers.push(bus.producer().unwrap());
+        assert_eq!((origin(0), origin(2)[0]), ([0, 0], 2));
+
         // Who is there, behind each cursor.
         let pid_and_waking = |cursor: usize| {
             let bytes = &fs::read(&file.path).unwrap()[cursor + 8..cursor + 16];

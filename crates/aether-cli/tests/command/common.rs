@@ -7,13 +7,19 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{RecvTimeoutError, channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use aether_ipc::{Buffer, Observer, Options};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir, tempfile};
 
@@ -271,4 +277,41 @@ pub(crate) fn size(path: &PathBuf) -> u64 {
 /// The lines `1` to `count`.
 pub(crate) fn numbers(count: u64) -> String {
     (1..=count).map(|number| format!("{number}\n")).collect()
+}
+
+/// A new terminal.
+pub(crate) struct Terminal {
+    /// For the process that runs on it.
+    pub(crate) user: File,
+    /// What is written here is typed there.
+    #[cfg_attr(not(feature = "operations"), expect(dead_code))]
+    pub(crate) keyboard: File,
+    /// What was written to it, also after the process that wrote it has ended.
+    pub(crate) screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    pub(crate) fn new() -> Terminal {
+        let owner = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&owner).unwrap();
+        unlockpt(&owner).unwrap();
+        let name = ptsname(&owner, Vec::new()).unwrap();
+        let user = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let screen = Arc::<Mutex<Vec<u8>>>::default();
+        let seen = screen.clone();
+        let mut owner = File::from(owner);
+        let keyboard = owner.try_clone().unwrap();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // Ends with an error when nobody has the terminal open any more.
+            while let Ok(length @ 1..) = owner.read(&mut bytes) {
+                seen.lock().unwrap().extend_from_slice(&bytes[..length]);
+            }
+        });
+        Terminal { user, keyboard, screen }
+    }
+}
+
+pub(crate) fn holds(screen: &Mutex<Vec<u8>>, text: &str) -> bool {
+    String::from_utf8_lossy(&screen.lock().unwrap()).contains(text)
 }

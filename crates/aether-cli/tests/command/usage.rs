@@ -2,15 +2,11 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::Write,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
 };
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-use crate::common::{Place, Run, aether, eventually, input, numbers, run};
+use crate::common::{Place, Run, Terminal, aether, eventually, holds, input, numbers, run};
 
 #[test]
 fn success_is_0() {
@@ -117,35 +113,11 @@ fn completions_know_every_subcommand_and_bash_can_read_them() {
     run(&mut aether(["completions", "no-shell"])).with(2).says(&["bash", "zsh", "fish"]);
 }
 
-/// A new terminal: what is written to it is kept, also after the process that wrote it has ended.
-fn terminal() -> (File, Arc<Mutex<Vec<u8>>>) {
-    let owner = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&owner).unwrap();
-    unlockpt(&owner).unwrap();
-    let name = ptsname(&owner, Vec::new()).unwrap();
-    let user = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    let seen = Arc::<Mutex<Vec<u8>>>::default();
-    let screen = seen.clone();
-    thread::spawn(move || {
-        let mut owner = File::from(owner);
-        let mut bytes = [0; 4096];
-        // Ends with an error when nobody has the terminal open any more.
-        while let Ok(length @ 1..) = owner.read(&mut bytes) {
-            screen.lock().unwrap().extend_from_slice(&bytes[..length]);
-        }
-    });
-    (user, seen)
-}
-
-fn holds(screen: &Mutex<Vec<u8>>, text: &str) -> bool {
-    String::from_utf8_lossy(&screen.lock().unwrap()).contains(text)
-}
-
 #[test]
 fn colour_is_for_terminals_where_no_color_is_not_set() {
     let escape = "\u{1b}[";
     for (no_color, coloured) in [(None, true), (Some("1"), false)] {
-        let (terminal, screen) = terminal();
+        let Terminal { user: terminal, screen, .. } = Terminal::new();
         let mut command = aether(["no-such-subcommand"]);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR").env("TERM", "xterm");
         command.envs(no_color.map(|value| ("NO_COLOR", value)));
@@ -161,7 +133,7 @@ fn colour_is_for_terminals_where_no_color_is_not_set() {
 #[test]
 fn long_work_shows_its_progress_on_a_terminal() {
     let place = Place::with_capacity(1024);
-    let (terminal, screen) = terminal();
+    let Terminal { user: terminal, screen, .. } = Terminal::new();
     let mut sending = place.aether("send", &["--no-wait"]);
     let mut sender = Run::start(sending.env("TERM", "xterm").stdin(Stdio::piped()).stderr(terminal));
     drop(sending);

@@ -35,6 +35,7 @@ pub(crate) use system::{check_size_limit, heavy_fence, register_for_fences, reop
 use crate::{
     bell::Sleep,
     error::{Error, Result},
+    events::event,
     layout::{Format, HEADER, HEADER_END, HEADER_SIZE, Layout, Undecodable, VERSION},
 };
 
@@ -199,7 +200,11 @@ impl Mapping {
     /// one already.
     pub(crate) fn create(path: &Path, creation: Creation) -> Result<Option<Mapping>> {
         match system::create(path, creation)? {
-            Some(file) => Mapping::new(path, file, creation.layout, true).map(Some),
+            Some(file) => {
+                let mapping = Mapping::new(path, file, creation.layout, true)?;
+                event!(debug, path = %path.display(), capacity = creation.layout.capacity, "ring created");
+                Ok(Some(mapping))
+            }
             None => Ok(None),
         }
     }
@@ -208,7 +213,9 @@ impl Mapping {
     pub(crate) fn open(path: &Path, writable: bool) -> Result<Mapping> {
         let file = system::open(path, writable)?;
         let layout = read_layout(&file, path)?;
-        Mapping::new(path, file, layout, writable)
+        let mapping = Mapping::new(path, file, layout, writable)?;
+        event!(debug, path = %path.display(), capacity = layout.capacity, writable, "ring opened");
+        Ok(mapping)
     }
 
     fn new(path: &Path, file: File, layout: Layout, writable: bool) -> Result<Mapping> {
@@ -301,7 +308,9 @@ impl Mapping {
             return Ok(());
         }
         let found = self.file.metadata().map_or(0, |metadata| metadata.len());
-        Err(Error::Truncated { path: self.path.clone(), found, expected: self.layout.file_size() })
+        let expected = self.layout.file_size();
+        event!(warn, path = %self.path.display(), found, expected, "ring cut short");
+        Err(Error::Truncated { path: self.path.clone(), found, expected })
     }
 }
 
