@@ -30,13 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Message = [u8; SIZE];
 
-/// With the time when it was sent.
-fn message(started: Instant) -> Message {
-    let mut message = [0; SIZE];
-    message[..8].copy_from_slice(&(started.elapsed().as_nanos() as u64).to_le_bytes());
-    message
-}
-
 /// What arrives: how much, and how old.
 struct Arrivals {
     started: Instant,
@@ -83,12 +76,15 @@ fn endpoint() -> Result<String> {
 
 /// Sends `count` messages, as fast as can be or at the pace.
 fn send(arrivals: &Arrivals, count: u64, mut put: impl FnMut(u64, Message) -> Result<()>) -> Result<()> {
+    let mut message = [0; SIZE];
     for number in 0..count {
         if arrivals.timed {
             let due = Duration::from_nanos(1_000_000_000 / PACE * number);
             thread::sleep(due.saturating_sub(arrivals.started.elapsed()));
+            // The time when it is sent.
+            message[..8].copy_from_slice(&(arrivals.started.elapsed().as_nanos() as u64).to_le_bytes());
         }
-        put(number, message(arrivals.started))?;
+        put(number, message)?;
     }
     Ok(())
 }

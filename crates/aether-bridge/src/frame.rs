@@ -87,7 +87,7 @@ impl Writer {
         head[12..].copy_from_slice(&message_type.to_le_bytes());
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(payload);
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.bytes.extend_from_slice(&[0; 8][..self.bytes.len().wrapping_neg() % 8]);
         self.count += 1;
     }
 
@@ -126,6 +126,8 @@ pub(crate) struct Records {
     pub(crate) head: Head,
     /// The position of the next one in the source.
     position: u64,
+    /// Where the last one ends there.
+    end: u64,
     /// How many are left.
     left: u32,
     offset: usize,
@@ -157,14 +159,16 @@ impl Records {
             return Err(Malformed("no source"));
         }
         let left = get_u32(&bytes, 12);
-        let mut offset = 0;
+        let (mut offset, mut end) = (0, head.start);
         for _ in 0..left {
-            offset += record_at(rest, offset).ok_or(Malformed("a record that does not end"))?.1;
+            let (record, size) = record_at(rest, offset).ok_or(Malformed("a record that does not end"))?;
+            offset += size;
+            end = end.wrapping_add(record_size(record.payload.len(), head.checksums) as u64);
         }
         if offset != rest.len() {
             return Err(Malformed("bytes behind the last record"));
         }
-        Ok(Records { head, position: head.start, left, offset: HEAD, bytes })
+        Ok(Records { head, position: head.start, end, left, offset: HEAD, bytes })
     }
 
     /// The next record, the position where it begins in the source, and where it ends.
@@ -179,11 +183,11 @@ impl Records {
 
     /// Goes on behind the next record.
     pub(crate) fn skip(&mut self) {
-        let Some((record, _, end)) = self.peek() else { return };
-        let size = record_size(record.payload.len(), false);
-        self.position = end;
-        self.offset += size;
-        self.left -= 1;
+        if let Some((record, _, end)) = self.peek() {
+            self.offset += record_size(record.payload.len(), false);
+            self.position = end;
+            self.left -= 1;
+        }
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -192,12 +196,7 @@ impl Records {
 
     /// Where the last one ends in the source.
     pub(crate) fn end(&self) -> u64 {
-        let (mut end, mut offset) = (self.position, self.offset);
-        while let Some((record, size)) = record_at(&self.bytes, offset) {
-            end = end.wrapping_add(record_size(record.payload.len(), self.head.checksums) as u64);
-            offset += size;
-        }
-        end
+        self.end
     }
 
     /// Bytes of memory that it takes.
