@@ -1,7 +1,6 @@
 """One hierarchy that mirrors the Rust library's errors."""
 
 import errno
-import os
 import pickle
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import aether_ipc as aether
 import pytest
 from aether_ipc import errors
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Child, finish
 
 # Where the name in Rust says too little, or is the built-in's.
 RENAMED = {
@@ -68,13 +67,25 @@ def test_an_error_of_the_system_is_as_python_itself_would_raise_it(path: Path, t
     assert "directory" in folder.value.found
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_what_is_forbidden_is_a_permission_error(path: Path) -> None:
+def test_what_is_forbidden_is_a_permission_error(path: Path, child: Child) -> None:
     aether.Buffer.create(path, 1024, mode=0o400)
-    with pytest.raises(PermissionError) as forbidden:
-        aether.Buffer.open(path)
-    assert isinstance(forbidden.value, aether.PermissionDeniedError)
-    assert forbidden.value.errno == errno.EACCES
+    path.parent.chmod(0o755)
+    forbidden = child(
+        """
+import os
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    # Nothing is forbidden to root.
+    os.setgroups([])
+    os.setuid(65534)
+try:
+    aether.Buffer.open("ring")
+except PermissionError as error:
+    print(type(error) is aether.PermissionDeniedError, error.errno, error.filename)
+""",
+        path.parent,
+    )
+    assert finish(forbidden) == f"True {errno.EACCES} ring\n"
 
 
 def test_what_a_file_or_an_argument_is_not_is_a_value_error(path: Path) -> None:

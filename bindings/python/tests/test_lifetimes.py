@@ -1,7 +1,6 @@
 """A payload kept past its release is an error: never stale bytes, never a crash."""
 
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -246,7 +245,6 @@ def test_an_interpreter_ends_well_whatever_is_kept(path: Path, child: Child, end
         assert (message is None) == ("list(consumer)" in end) or (message is not None and message.id == 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_what_a_child_inherits_through_a_fork_stays_the_parents(path: Path, child: Child) -> None:
     forking = child(
         """
