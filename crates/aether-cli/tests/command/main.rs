@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[cfg(target_os = "linux")]
+mod bench;
 #[cfg(feature = "bridge")]
 mod bridge;
 mod common;
