@@ -292,7 +292,7 @@ impl Producer {
         message_type: i32,
         values: &[T],
     ) -> Result<usize> {
-        self.offer_each(first_id, message_type, values.iter().map(T::as_bytes))
+        self.offer_each(first_id, message_type, size_of::<T>(), values.iter().map(T::as_bytes))
     }
 
     /// As [`offer_all`](Producer::offer_all), for records of `size` bytes each that stand one after the other in
@@ -305,31 +305,49 @@ impl Producer {
         if size == 0 || !bytes.len().is_multiple_of(size) {
             return Err(Error::Layout { payload: bytes.len(), expected: size });
         }
-        self.offer_each(first_id, message_type, bytes.chunks_exact(size))
+        self.offer_each(first_id, message_type, size, bytes.chunks_exact(size))
     }
 
+    /// For payloads of `size` bytes each. What `make_room` finds out for each message is found out once for all.
     #[inline]
     fn offer_each<'p>(
         &mut self,
         first_id: i64,
         message_type: i32,
-        payloads: impl Iterator<Item = &'p [u8]>,
+        size: usize,
+        payloads: impl ExactSizeIterator<Item = &'p [u8]>,
     ) -> Result<usize> {
-        let mut to = self.end.position();
-        let mut count = 0;
-        for payload in payloads {
-            match self.write_record(to, first_id.wrapping_add(count), message_type, payload) {
-                Ok(next) => to = next,
-                Err(Error::Full) => break,
-                Err(error) if count == 0 => return Err(error),
-                // What was written is good; the error comes again with the next call.
-                Err(_) => break,
+        if payloads.len() == 0 {
+            return Ok(0);
+        }
+        let position = self.end.position();
+        let record = match self.make_room(position, size) {
+            Ok(record) => record,
+            Err(Error::Full) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let most = self.cold.mapping.layout().capacity / record;
+        let wanted = most.min(payloads.len() as u64);
+        if self.end.room(position) < wanted * record {
+            // There is room for one; what keeps more from having it comes with the next call.
+            let _ = self.look_for_space(position, wanted * record);
+        }
+        let count = wanted.min(self.end.room(position) / record);
+        let run = self.data.contiguous(position, (count * record) as usize).filter(|_| !self.lossy);
+        let mut offset = 0;
+        for (id, payload) in (0..count as i64).zip(payloads) {
+            let at = position.wrapping_add(offset);
+            self.write_header(at, first_id.wrapping_add(id), message_type, size);
+            match run {
+                // SAFETY: as in `write_record`, for `count` records of `record` bytes each, of which this is the one at
+                // `offset`: there is room for them all, and `run` is where they are mapped in one piece.
+                Some(run) => unsafe { copy(payload, run.wrapping_add(offset as usize + HEADER_SIZE)) },
+                None => self.copy_in(at, payload),
             }
-            count += 1;
+            step("written");
+            offset += record;
         }
-        if count > 0 {
-            self.publish(to, count as u64);
-        }
+        self.publish(position.wrapping_add(offset), count);
         Ok(count as usize)
     }
 

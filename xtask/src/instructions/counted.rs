@@ -42,6 +42,7 @@ fn run(operation: &str) -> Result<bool, Box<dyn std::error::Error>> {
         "offer" => counted_offer(&mut producer, &payload)?,
         "claim" => counted_claim(&mut producer, &payload)?,
         "batch" => counted_batch(&mut producer, &payload)?,
+        "array" => counted_array(&mut producer, payload.len(), &payload.repeat(MESSAGES))?,
         "poll" => counted_poll(&mut consumer)?,
         "drain" => counted_drain(&mut consumer)?,
         _ => return Ok(false),
@@ -71,6 +72,13 @@ fn counted_batch(producer: &mut Producer, payload: &[u8]) -> Result<(), Error> {
         batch.push(1, 1, payload)?;
     }
     batch.commit();
+    Ok(())
+}
+
+#[inline(never)]
+fn counted_array(producer: &mut Producer, size: usize, payloads: &[u8]) -> Result<(), Error> {
+    let taken = producer.offer_array(1, 1, size, payloads)?;
+    assert_eq!(taken, MESSAGES, "the ring has room for all");
     Ok(())
 }
 

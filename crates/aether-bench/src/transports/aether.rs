@@ -184,10 +184,9 @@ impl Sender for Array {
         }
         let mut rest = &*records;
         while !rest.is_empty() {
-            match self.producer.offer_array(1, 1, self.size, rest) {
-                Ok(taken) => rest = &rest[taken * self.size..],
-                Err(Error::Full) => self.producer.wait_for_space(self.size, None)?,
-                Err(error) => return Err(error.into()),
+            match self.producer.offer_array(1, 1, self.size, rest)? {
+                0 => self.producer.wait_for_space(self.size, None)?,
+                taken => rest = &rest[taken * self.size..],
             }
         }
         Ok(())
