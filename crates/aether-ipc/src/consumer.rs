@@ -166,7 +166,7 @@ pub struct Peeked {
 #[derive(Debug)]
 pub struct Consumer {
     lanes: Vec<LaneReader>,
-    /// One lane, read in place: the short way.
+    /// One lane, read in place, without checksums: the short way.
     plain: bool,
     /// 4 in a ring with checksums, else 0.
     trailer: usize,
@@ -228,6 +228,14 @@ pub(crate) struct Run {
     pub(crate) limit: usize,
 }
 
+/// What [`Consumer::look_shortly`] found.
+enum Short {
+    Run(Run),
+    Empty,
+    /// Something that takes a longer look.
+    Other,
+}
+
 /// Most messages from one lane before the next one has its turn.
 const TURN: usize = 64;
 /// Most bytes copied at once, unless one message is longer.
@@ -241,8 +249,7 @@ impl Run {
     ///
     /// `position` is that of a record between `start` and `end`; the records of the run are mapped, committed and not
     /// released during `'m`, and `wrapped`, if it is written, is neither moved nor written again during `'m`.
-    #[inline(always)]
-    pub(crate) unsafe fn read<'m>(&self, position: u64, wrapped: &mut Vec<u64>) -> Result<(Message<'m>, u64)> {
+    pub(crate) unsafe fn read<'m>(self, position: u64, wrapped: &mut Vec<u64>) -> Result<(Message<'m>, u64)> {
         // SAFETY: by this function's contract.
         let (header, next) = unsafe { self.header(position) }?;
         // SAFETY: by this function's contract.
@@ -254,17 +261,44 @@ impl Run {
         Ok((self.message(position, header, bytes)?, next))
     }
 
+    /// [`read`](Self::read) for what most records are: sound, in one piece, without a checksum. `None` if this one is
+    /// not. Inlined, and free of calls, so that a loop keeps what it needs of the run in registers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read).
+    #[inline(always)]
+    unsafe fn read_short<'m>(self, position: u64) -> Option<(Message<'m>, u64)> {
+        // SAFETY: by this function's contract.
+        let header = unsafe { self.words(position) };
+        let size = header.validate(self.end.wrapping_sub(position), 0).ok()?;
+        // SAFETY: by this function's contract.
+        let payload = unsafe { self.in_place(position, header) }?;
+        Some((Message { header, payload, lane: self.lane, position }, position.wrapping_add(size)))
+    }
+
+    /// The header of the record at `position`, as it stands there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read).
+    #[inline(always)]
+    unsafe fn words(self, position: u64) -> Header {
+        // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
+        // that long; the words stand in the ring or in a copy.
+        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
+        Header::decode(words.map(|word| word.load(Relaxed)))
+    }
+
     /// The header of the record at `position`, checked, and the position behind the record.
     ///
     /// # Safety
     ///
     /// As for [`read`](Self::read).
     #[inline(always)]
-    pub(crate) unsafe fn header(&self, position: u64) -> Result<(Header, u64)> {
-        // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
-        // that long; the words stand in the ring or in a copy.
-        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
-        let header = Header::decode(words.map(|word| word.load(Relaxed)));
+    pub(crate) unsafe fn header(self, position: u64) -> Result<(Header, u64)> {
+        // SAFETY: by this function's contract.
+        let header = unsafe { self.words(position) };
         match header.validate(self.end.wrapping_sub(position), self.trailer) {
             Ok(size) => Ok((header, position.wrapping_add(size))),
             Err(reason) => Err(self.corrupt(position, reason)),
@@ -277,7 +311,7 @@ impl Run {
     ///
     /// As for [`read`](Self::read), whose checked header it is.
     #[inline(always)]
-    unsafe fn in_place<'m>(&self, position: u64, header: Header) -> Option<&'m [u8]> {
+    unsafe fn in_place<'m>(self, position: u64, header: Header) -> Option<&'m [u8]> {
         let length = header.length as usize - HEADER_SIZE;
         let place = self.view.contiguous(position.wrapping_add(HEADER_SIZE as u64), length)?;
         // SAFETY: `length` bytes, which were found to lie before the end of the run, in one piece from `place` on. They
@@ -292,7 +326,7 @@ impl Run {
     ///
     /// As for [`in_place`](Self::in_place).
     #[cold]
-    unsafe fn copied<'m>(&self, position: u64, header: Header, copy: &mut Vec<u64>) -> &'m [u8] {
+    unsafe fn copied<'m>(self, position: u64, header: Header, copy: &mut Vec<u64>) -> &'m [u8] {
         let length = header.length as usize - HEADER_SIZE;
         copy.resize(length.div_ceil(8), 0);
         // SAFETY: words of the ring.
@@ -303,19 +337,14 @@ impl Run {
 
     /// The message that a header and what follows it are.
     #[inline(always)]
-    fn message<'m>(&self, position: u64, header: Header, bytes: &'m [u8]) -> Result<Message<'m>> {
+    fn message<'m>(self, position: u64, header: Header, bytes: &'m [u8]) -> Result<Message<'m>> {
         let payload = if self.trailer == 0 { bytes } else { self.check(position, header, bytes)? };
         Ok(Message { header, payload, lane: self.lane, position })
     }
 
     /// Copies the record at `position` behind `copies`, and returns the position behind it; `None` if `whole` says that
     /// it was written over meanwhile. The header is read once: what is checked is what stands in the copy.
-    pub(crate) fn copy(
-        &self,
-        position: u64,
-        copies: &mut Vec<u64>,
-        whole: impl Fn(u64) -> bool,
-    ) -> Result<Option<u64>> {
+    pub(crate) fn copy(self, position: u64, copies: &mut Vec<u64>, whole: impl Fn(u64) -> bool) -> Result<Option<u64>> {
         // SAFETY: words of the ring: a run that is copied is not itself a copy.
         let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
         let words = words.map(|word| word.load(Relaxed));
@@ -337,7 +366,7 @@ impl Run {
     }
 
     /// The payload of a record whose checksum holds.
-    fn check<'m>(&self, position: u64, header: Header, bytes: &'m [u8]) -> Result<&'m [u8]> {
+    fn check<'m>(self, position: u64, header: Header, bytes: &'m [u8]) -> Result<&'m [u8]> {
         // `validate` has seen to it that there are as many.
         let (payload, stored) = bytes.split_at(bytes.len() - CHECKSUM_SIZE);
         let found = stored.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
@@ -350,7 +379,7 @@ impl Run {
     }
 
     #[cold]
-    fn corrupt(&self, position: u64, reason: Corruption) -> Error {
+    fn corrupt(self, position: u64, reason: Corruption) -> Error {
         event!(warn, lane = self.lane, position, %reason, "record can't be believed");
         Error::Corrupt { lane: self.lane, position, reason }
     }
@@ -366,7 +395,6 @@ impl LaneReader {
         self.look()
     }
 
-    #[inline]
     fn look(&mut self) -> Result<()> {
         let corrupt = |end: &ReadEnd, reason| Error::Corrupt { lane: self.lane, position: end.position(), reason };
         match &self.oldest {
@@ -385,7 +413,23 @@ impl LaneReader {
         Error::Lagged { bytes }
     }
 
+    /// What is known to be committed and was not read, if anything.
+    #[inline(always)]
+    fn run(&self, index: usize, trailer: usize, limit: usize) -> Option<Run> {
+        let (start, available) = (self.end.position(), self.end.available());
+        (available > 0).then(|| Run {
+            index,
+            lane: self.lane,
+            trailer,
+            view: *self.data,
+            start,
+            end: start.wrapping_add(available),
+            limit,
+        })
+    }
+
     /// Whether anything was committed that was not read.
+    #[inline]
     fn has_more(&self) -> bool {
         u64::from_le(self.write.load(Acquire)) != self.end.position()
     }
@@ -426,7 +470,7 @@ impl Consumer {
         slots::sign_in(mapping, layout.read_line(0, slot), &space_bell);
         event!(debug, path = %mapping.path().display(), slot, durable, "consumer came");
         Consumer {
-            plain: lanes.len() == 1 && !lossy,
+            plain: lanes.len() == 1 && !lossy && !layout.checksums,
             lanes,
             trailer: if layout.checksums { CHECKSUM_SIZE } else { 0 },
             epoch: Epoch::now(),
@@ -486,24 +530,29 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn poll(&mut self, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
-        // Two calls, so that what the short way needs of a run stays in registers.
-        if self.plain {
-            self.check_epoch()?;
-            self.lanes[0].refresh().map_err(|error| self.explain(error))?;
-            return match self.run(0, 1) {
-                Some(run) => self.hand_over(&run, handler),
-                None => Ok(Polled::Empty),
-            };
+        match self.look_shortly() {
+            Short::Run(run) => {
+                // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message
+                // is gone.
+                if let Some((message, next)) = unsafe { run.read_short(run.start) } {
+                    let id = message.id();
+                    if handler(message) == Flow::Keep {
+                        return Ok(Polled::Kept);
+                    }
+                    self.count(run, next, 1, id);
+                    self.release()?;
+                    return Ok(Polled::Released);
+                }
+            }
+            Short::Empty => return Ok(Polled::Empty),
+            Short::Other => {}
         }
-        match self.next_run(1)? {
-            Some(run) => self.hand_over(&run, handler),
-            None => Ok(Polled::Empty),
-        }
+        self.poll_any(handler)
     }
 
-    /// The first message of a run.
-    #[inline(always)]
-    fn hand_over(&mut self, run: &Run, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
+    #[inline(never)]
+    fn poll_any(&mut self, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
+        let Some(run) = self.next_run(1)? else { return Ok(Polled::Empty) };
         // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message is
         // gone; `wrapped` is not touched before.
         let read = unsafe { run.read(run.start, &mut self.cold.wrapped) };
@@ -547,6 +596,57 @@ impl Consumer {
         let mut total = 0;
         let mut go_on = true;
         while go_on && total < limit {
+            let run = match self.look_shortly() {
+                Short::Run(run) => run,
+                Short::Empty => break,
+                Short::Other => return self.drain_any(limit, handler, total),
+            };
+            let before = total;
+            let mut position = run.start;
+            let mut last_id = 0;
+            let mut odd = false;
+            while position != run.end && total < limit {
+                // SAFETY: each record's position follows from the one before; none is released before its message is gone.
+                let Some((message, next)) = (unsafe { run.read_short(position) }) else {
+                    odd = true;
+                    break;
+                };
+                let id = message.id();
+                let flow = handler(message);
+                if flow == Flow::Keep {
+                    go_on = false;
+                    break;
+                }
+                position = next;
+                total += 1;
+                last_id = id;
+                if flow == Flow::Commit {
+                    self.count(run, position, 0, last_id);
+                    self.release()?;
+                } else if flow == Flow::Break {
+                    go_on = false;
+                    break;
+                }
+            }
+            self.count(run, position, total - before, last_id);
+            if odd {
+                return self.drain_any(limit, handler, total);
+            }
+        }
+        self.release()?;
+        Ok(total)
+    }
+
+    /// Goes on after `total` messages, in whatever ring.
+    #[inline(never)]
+    fn drain_any(
+        &mut self,
+        limit: usize,
+        mut handler: impl FnMut(Message<'_>) -> Flow,
+        mut total: usize,
+    ) -> Result<usize> {
+        let mut go_on = true;
+        while go_on && total < limit {
             if total > 0 && self.lanes[0].oldest.is_some() {
                 // The next look may step over a loss, which must not be released before it was reported.
                 self.release()?;
@@ -587,14 +687,14 @@ impl Consumer {
                 position = next;
                 done += 1;
                 if flow == Flow::Commit {
-                    self.count(&run, position, 0, last_id);
+                    self.count(run, position, 0, last_id);
                     self.release()?;
                 } else if flow == Flow::Break {
                     go_on = false;
                     break;
                 }
             }
-            self.count(&run, position, done, last_id);
+            self.count(run, position, done, last_id);
             total += done;
         }
         self.release()?;
@@ -734,7 +834,7 @@ impl Consumer {
         let last = self.cold.ends.drain(..count).next_back();
         let (Some(run), Some((position, last_id))) = (self.cold.peeked, last) else { return Ok(()) };
         self.cold.peeked = Some(Run { start: position, ..run });
-        self.count(&run, position, count, last_id);
+        self.count(run, position, count, last_id);
         self.release()
     }
 
@@ -744,6 +844,7 @@ impl Consumer {
     ///
     /// [`Error::Closed`], where [`require_producer`](Consumer::require_producer) asked for it; [`Error::Forked`],
     /// [`Error::Truncated`].
+    #[inline]
     pub fn wait(&mut self) -> Result<()> {
         self.wait_for(None)
     }
@@ -764,14 +865,22 @@ impl Consumer {
     /// assert!(matches!(consumer.wait(), Err(Error::Closed)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn wait_within(&mut self, timeout: Duration) -> Result<()> {
         self.wait_for(Some(timeout))
     }
 
+    #[inline]
     fn wait_for(&mut self, timeout: Option<Duration>) -> Result<()> {
-        if spin_briefly(|| self.look(false))? {
-            return Ok(());
-        }
+        let found = match &*self.lanes {
+            [lane] => spin_briefly(|| Ok(lane.has_more())),
+            _ => spin_briefly(|| self.look(false)),
+        };
+        if found? { self.check_epoch() } else { self.wait_longer(timeout) }
+    }
+
+    #[inline(never)]
+    fn wait_longer(&mut self, timeout: Option<Duration>) -> Result<()> {
         let Waiting { bell, mapping, longest_sleep, .. } = self.waiting();
         let longest_sleep = || longest_sleep(&mapping);
         let strategy = self.cold.wait;
@@ -882,29 +991,26 @@ impl Consumer {
     }
 
     /// The next records to read, of one lane; at least one, at most `limit`.
-    #[inline(always)]
     fn next_run(&mut self, limit: usize) -> Result<Option<Run>> {
         self.check_epoch()?;
         if !self.plain {
             return self.next_run_of_many(limit).map_err(|error| self.explain(error));
         }
         self.lanes[0].refresh().map_err(|error| self.explain(error))?;
-        Ok(self.run(0, limit))
+        Ok(self.lanes[0].run(0, self.trailer, limit))
     }
 
+    /// [`next_run`](Self::next_run) where nothing is out of the ordinary; what is, errors too, is left to that.
     #[inline(always)]
-    fn run(&self, index: usize, limit: usize) -> Option<Run> {
-        let lane = &self.lanes[index];
-        let (start, available) = (lane.end.position(), lane.end.available());
-        (available > 0).then(|| Run {
-            index,
-            lane: lane.lane,
-            trailer: self.trailer,
-            view: *lane.data,
-            start,
-            end: start.wrapping_add(available),
-            limit,
-        })
+    fn look_shortly(&mut self) -> Short {
+        if !self.plain || !self.epoch.is_current() {
+            return Short::Other;
+        }
+        let [lane] = &mut *self.lanes else { return Short::Other };
+        if lane.end.available() == 0 && lane.end.refresh(&lane.write).is_err() {
+            return Short::Other;
+        }
+        lane.run(0, 0, usize::MAX).map_or(Short::Empty, Short::Run)
     }
 
     /// Remembers an error that would not come again, when messages have to be reported first.
@@ -915,7 +1021,6 @@ impl Consumer {
         }
     }
 
-    #[inline(never)]
     fn next_run_of_many(&mut self, limit: usize) -> Result<Option<Run>> {
         if self.cold.lagged > 0 {
             return Err(Error::Lagged { bytes: std::mem::take(&mut self.cold.lagged) });
@@ -933,7 +1038,7 @@ impl Consumer {
         if self.cold.untrusted || self.lanes[index].oldest.is_some() {
             return self.copy_run(index, limit);
         }
-        Ok(self.run(index, limit))
+        Ok(self.lanes[index].run(index, self.trailer, limit))
     }
 
     fn next_in_turn(&mut self) -> Result<Option<usize>> {
@@ -995,7 +1100,7 @@ impl Consumer {
     /// Copies records out of the ring, then checks them: nothing that changes meanwhile can do harm, or be delivered
     /// torn. Returns them as a run in the copy.
     fn copy_run(&mut self, index: usize, limit: usize) -> Result<Option<Run>> {
-        let Some(run) = self.run(index, limit) else { return Ok(None) };
+        let Some(run) = self.lanes[index].run(index, self.trailer, limit) else { return Ok(None) };
         let lane = &self.lanes[index];
         let whole = |position| lane.oldest.as_ref().is_none_or(|oldest| ReadEnd::still_whole(position, oldest));
         let copies = &mut self.cold.copies;
@@ -1023,7 +1128,7 @@ impl Consumer {
 
     /// Counts the records of a run before `position` as read.
     #[inline(always)]
-    fn count(&mut self, run: &Run, position: u64, count: usize, last_id: i64) {
+    fn count(&mut self, run: Run, position: u64, count: usize, last_id: i64) {
         let end = &mut self.lanes[run.index].end;
         let size = position.wrapping_sub(end.position());
         end.advance(size);
@@ -1040,10 +1145,10 @@ impl Consumer {
         // file was cut short, and what the handler saw is not what was sent.
         self.check_epoch()?;
         step("release");
-        let mut released = false;
-        for lane in &mut self.lanes {
-            released |= lane.end.release(&lane.read);
-        }
+        let released = match &mut *self.lanes {
+            [lane] => lane.end.release(&lane.read),
+            lanes => release_all(lanes),
+        };
         step("released");
         if released && bell::wanted(&self.space_bell) {
             self.ring();
@@ -1086,7 +1191,7 @@ impl Consumer {
     /// drop messages, which are always read so.
     pub fn set_untrusted(&mut self, untrusted: bool) {
         self.cold.untrusted = untrusted;
-        self.plain = self.lanes.len() == 1 && !untrusted && self.lanes[0].oldest.is_none();
+        self.plain = self.lanes.len() == 1 && !untrusted && !self.drops() && self.trailer == 0;
     }
 
     /// Whether any process produces now. Asks the system.
@@ -1115,6 +1220,15 @@ impl Consumer {
     pub fn received(&self) -> u64 {
         self.received
     }
+}
+
+#[inline(never)]
+fn release_all(lanes: &mut [LaneReader]) -> bool {
+    let mut released = false;
+    for lane in lanes {
+        released |= lane.end.release(&lane.read);
+    }
+    released
 }
 
 impl Drop for Consumer {
@@ -1186,7 +1300,7 @@ impl Batch<'_> {
     }
 
     #[cold]
-    fn read_wrapped(&self, run: &Run, position: u64, header: Header, next: u64) -> Option<(Message<'_>, u64)> {
+    fn read_wrapped(&self, run: Run, position: u64, header: Header, next: u64) -> Option<(Message<'_>, u64)> {
         let wrapped = self.wrapped.get_or_init(|| {
             let mut copy = self.room.take();
             // SAFETY: as in `BatchIter::next`; what is returned is not used.
@@ -1221,7 +1335,7 @@ impl Drop for Batch<'_> {
             && !self.kept
             && !std::thread::panicking()
         {
-            self.consumer.count(&run, seen.position, seen.count, seen.last_id);
+            self.consumer.count(run, seen.position, seen.count, seen.last_id);
             // What stands in the way is reported by the consumer's next call.
             let _ = self.consumer.release();
         }
@@ -1241,7 +1355,7 @@ impl<'b> Iterator for BatchIter<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Message<'b>> {
-        let run = self.batch.run.as_ref()?;
+        let run = self.batch.run?;
         if self.position == run.end || self.count == run.limit {
             return None;
         }

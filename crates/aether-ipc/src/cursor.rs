@@ -12,17 +12,21 @@ use super::sync::{AtomicU64, OBSERVE, Ordering::Relaxed, PUBLISH, RELEASE, copie
 pub(crate) const AWAY: u64 = u64::MAX;
 
 /// Bytes committed and not yet released, if the two cursors can be believed (section 3 of the wire format).
+#[inline]
 pub(crate) fn distance(write: u64, read: u64, capacity: u64) -> Result<u64, Corruption> {
     let bytes = write.wrapping_sub(read);
-    if bytes > capacity {
-        return Err(Corruption::Apart { write, read, capacity });
+    if bytes <= capacity && (write | read) % 8 == 0 {
+        return Ok(bytes);
     }
-    for cursor in [write, read] {
-        if cursor % 8 != 0 {
-            return Err(Corruption::Misaligned { cursor });
-        }
+    Err(unbelievable(write, read, capacity))
+}
+
+#[cold]
+fn unbelievable(write: u64, read: u64, capacity: u64) -> Corruption {
+    if write.wrapping_sub(read) > capacity {
+        return Corruption::Apart { write, read, capacity };
     }
-    Ok(bytes)
+    Corruption::Misaligned { cursor: if write % 8 != 0 { write } else { read } }
 }
 
 /// Bytes that have not been written over, likewise.

@@ -47,6 +47,8 @@ pub struct Producer {
     seals: bool,
     /// Readers may copy while this side writes: word by word, then.
     lossy: bool,
+    /// Every record stands in one piece, and nothing is added to it: the short way.
+    plain: bool,
     offered: u64,
     cold: Box<Cold>,
 }
@@ -146,16 +148,19 @@ impl Producer {
             sequence::settle(&sequence.busy);
         }
         let trailer = if layout.checksums { CHECKSUM_SIZE } else { 0 };
+        let data = mapping.lane_data(lane);
+        let seals = layout.checksums || layout.sequence;
         let largest = layout.capacity.min(u64::from(u32::MAX) & !7) as usize;
         let producer = Producer {
             end,
-            data: mapping.lane_data(lane),
+            plain: !lossy && !seals && data.memory().1 as u64 >= 2 * layout.capacity,
+            data,
             write,
             bell: mapping.half_word(layout.data_bell()),
             epoch: Epoch::now(),
             max_payload: largest - HEADER_SIZE - trailer,
             trailer,
-            seals: layout.checksums || layout.sequence,
+            seals,
             lossy,
             offered: 0,
             cold: Box::new(Cold {
@@ -197,6 +202,18 @@ impl Producer {
     /// ```
     #[inline]
     pub fn offer(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
+        match self.write_short(self.end.position(), id, message_type, payload) {
+            Some(to) => {
+                self.commit(to, 1);
+                self.ring_if_wanted();
+                Ok(())
+            }
+            None => self.offer_any(id, message_type, payload),
+        }
+    }
+
+    #[inline(never)]
+    fn offer_any(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
         let to = self.write_record(self.end.position(), id, message_type, payload)?;
         self.publish(to, 1);
         Ok(())
@@ -339,7 +356,7 @@ impl Producer {
             let at = position.wrapping_add(offset);
             self.write_header(at, first_id.wrapping_add(id), message_type, size);
             match run {
-                // SAFETY: as in `write_record`, for `count` records of `record` bytes each, of which this is the one at
+                // SAFETY: as in `write_short`, for `count` records of `record` bytes each, of which this is the one at
                 // `offset`: there is room for them all, and `run` is where they are mapped in one piece.
                 Some(run) => unsafe { copy(payload, run.wrapping_add(offset as usize + HEADER_SIZE)) },
                 None => self.copy_in(at, payload),
@@ -371,11 +388,11 @@ impl Producer {
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>> {
         let position = self.end.position();
         let size = self.make_room(position, length)?;
-        let place = match self.data.contiguous(position, HEADER_SIZE + length) {
-            Some(place) if !self.lossy => place.wrapping_add(HEADER_SIZE),
-            _ => self.scratch(length),
+        let (place, in_ring) = match self.data.contiguous(position, HEADER_SIZE + length) {
+            Some(place) if !self.lossy => (place.wrapping_add(HEADER_SIZE), true),
+            _ => (self.scratch(length), false),
         };
-        Ok(Claim { producer: self, place, length, size })
+        Ok(Claim { producer: self, place, in_ring, length, size })
     }
 
     #[cold]
@@ -385,6 +402,14 @@ impl Producer {
             scratch.resize(length.div_ceil(8), 0);
         }
         scratch.as_mut_ptr().cast()
+    }
+
+    /// What was written to the scratch area, into the ring.
+    #[cold]
+    fn copy_scratch(&mut self, position: u64, length: usize) {
+        let scratch = std::mem::take(&mut self.cold.scratch);
+        self.copy_in(position, &scratch.as_bytes()[..length]);
+        self.cold.scratch = scratch;
     }
 
     /// [`claim`](Producer::claim) and [`batch`](Producer::batch) for other languages, which can't borrow: an address,
@@ -449,7 +474,7 @@ impl Producer {
         let to = position.wrapping_add(bytes as u64);
         let count = self.check_records(view, position, to)?;
         if !in_ring {
-            // SAFETY: as in `write_record`; the words are not copied beyond what was reserved.
+            // SAFETY: as in `write_short`; the words are not copied beyond what was reserved.
             unsafe { self.data.copy_in(position, &self.cold.scratch.as_bytes()[..bytes]) };
         }
         if count > 0 {
@@ -549,20 +574,39 @@ impl Producer {
         self.offer(id, message_type, payload)
     }
 
-    /// Writes a record at `position`, where nobody looks yet. Returns the position behind it.
+    /// [`write_record`](Self::write_record) for what most messages are: short, in a plain ring with space. `None` if this
+    /// one is not: nothing was written. Inlined, and free of calls, so that it needs no stack and few registers.
     #[inline(always)]
+    fn write_short(&mut self, position: u64, id: i64, message_type: i32, payload: &[u8]) -> Option<u64> {
+        let size = padded(HEADER_SIZE + payload.len()) as u64;
+        if !SHORT.contains(&payload.len()) || self.end.room(position) < size || !self.plain || !self.epoch.is_current()
+        {
+            return None;
+        }
+        let place = self.data.place(position);
+        let words = Header { id, length: (HEADER_SIZE + payload.len()) as u32, message_type }.encode();
+        // SAFETY: `size` bytes from `position` on, which the header and the payload are part of, have been released by every
+        // consumer and are not committed: under the cursor protocol they are this producer's alone, whose `&mut self` this
+        // is. They are mapped in one piece, as the ring is `plain` and `size` is no more than its capacity, which is what
+        // `room` is at most; and aligned to 8. The payload is a slice of other memory: nobody can hold a slice of bytes that
+        // are not committed, except of a claim, which borrows the producer. Its length is one of `SHORT`.
+        unsafe {
+            let header = &*place.cast::<[AtomicU64; 2]>();
+            header[0].store(words[0], Relaxed);
+            header[1].store(words[1], Relaxed);
+            copy_short(payload, place.wrapping_add(HEADER_SIZE));
+        }
+        step("written");
+        Some(position.wrapping_add(size))
+    }
+
+    /// Writes a record at `position`, where nobody looks yet. Returns the position behind it.
     fn write_record(&mut self, position: u64, id: i64, message_type: i32, payload: &[u8]) -> Result<u64> {
         let size = self.make_room(position, payload.len())?;
         self.write_header(position, id, message_type, payload.len());
         match self.data.contiguous(position, HEADER_SIZE + payload.len()) {
-            // SAFETY: `make_room` found that `size` bytes from `position` on, which the header and the payload are part of,
-            // have been released by every consumer and are not committed: under the cursor protocol they are this
-            // producer's alone, whose `&mut self` this is. They are mapped in one piece from `place` on. The payload is
-            // a slice of other memory: nobody can hold a slice of bytes that are not committed, except of a claim,
-            // which borrows the producer.
-            Some(place) if !self.lossy => unsafe {
-                copy(payload, place.wrapping_add(HEADER_SIZE));
-            },
+            // SAFETY: as in `write_short`: `make_room` found the space, and it is in one piece from `place` on.
+            Some(place) if !self.lossy => unsafe { copy(payload, place.wrapping_add(HEADER_SIZE)) },
             _ => self.copy_in(position, payload),
         }
         step("written");
@@ -573,7 +617,7 @@ impl Producer {
     fn write_header(&mut self, position: u64, id: i64, message_type: i32, payload: usize) {
         let length = (HEADER_SIZE + payload + self.trailer) as u32;
         let words = Header { id, length, message_type }.encode();
-        // SAFETY: as in `write_record`.
+        // SAFETY: as in `write_short`.
         unsafe {
             self.data.word(position).store(words[0], Relaxed);
             self.data.word(position.wrapping_add(8)).store(words[1], Relaxed);
@@ -582,7 +626,7 @@ impl Producer {
 
     #[cold]
     fn copy_in(&mut self, position: u64, payload: &[u8]) {
-        // SAFETY: as in `write_record`; atomic stores, since in a lossy ring copying readers may look meanwhile.
+        // SAFETY: as in `write_short`; atomic stores, since in a lossy ring copying readers may look meanwhile.
         unsafe { self.data.copy_in(position.wrapping_add(HEADER_SIZE as u64), payload) };
     }
 
@@ -615,15 +659,32 @@ impl Producer {
     #[inline(always)]
     fn publish(&mut self, to: u64, count: u64) {
         if self.seals {
-            self.seal(to, count);
+            self.publish_sealed(to, count);
+        } else {
+            self.commit(to, count);
         }
+        self.ring_if_wanted();
+    }
+
+    #[inline(never)]
+    fn publish_sealed(&mut self, to: u64, count: u64) {
+        self.seal(to, count);
+        self.commit(to, count);
+        if let Some(sequence) = &self.cold.sequence {
+            sequence::settle(&sequence.busy);
+        }
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, to: u64, count: u64) {
         step("publish");
         self.end.publish(&self.write, to);
         step("published");
-        if self.seals {
-            self.sealed();
-        }
         self.offered += count;
+    }
+
+    #[inline(always)]
+    fn ring_if_wanted(&self) {
         if bell::wanted(&self.bell) {
             self.ring();
         }
@@ -690,12 +751,6 @@ impl Producer {
             let word = unsafe { self.data.word(at & !7) };
             let value = u64::from_le(word.load(Relaxed)) & !(0xFF << shift) | u64::from(byte) << shift;
             word.store(value.to_le(), Relaxed);
-        }
-    }
-
-    fn sealed(&self) {
-        if let Some(sequence) = &self.cold.sequence {
-            sequence::settle(&sequence.busy);
         }
     }
 
@@ -879,31 +934,53 @@ impl Drop for Producer {
     }
 }
 
-/// `memcpy`, without a call for what is as short as most messages are.
+/// `memcpy`.
 ///
 /// # Safety
 ///
 /// `to` is valid for writes of as many bytes as `from` has, and does not overlap it.
 #[inline(always)]
 unsafe fn copy(from: &[u8], to: *mut u8) {
-    let length = from.len();
-    // SAFETY: by this function's contract; the halves lie within the `length` bytes of both, and may overlap one another,
-    // since both are loaded before either is stored.
+    // SAFETY: by this function's contract.
+    unsafe {
+        if SHORT.contains(&from.len()) {
+            copy_short(from, to);
+        } else {
+            to.copy_from_nonoverlapping(from.as_ptr(), from.len());
+        }
+    }
+}
+
+/// Lengths of payloads that [`copy_short`] can copy.
+const SHORT: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// `memcpy` without a call: two loads and two stores of a fitting width, which overlap where they must.
+///
+/// # Safety
+///
+/// The length of `from` is one of [`SHORT`]; `to` is valid for writes of as many bytes, and does not overlap it.
+#[inline(always)]
+unsafe fn copy_short(from: &[u8], to: *mut u8) {
+    /// The first and the last `T` of what is to be copied, which together are all of it.
+    #[inline(always)]
+    unsafe fn ends<T>(from: *const u8, to: *mut u8, length: usize) {
+        let end = length - size_of::<T>();
+        // SAFETY: by the contract of `copy_short`, and as there are from one to two `T` in `length` bytes. Both are loaded
+        // before either is stored.
+        unsafe {
+            let first = from.cast::<T>().read_unaligned();
+            let last = from.add(end).cast::<T>().read_unaligned();
+            to.cast::<T>().write_unaligned(first);
+            to.add(end).cast::<T>().write_unaligned(last);
+        }
+    }
+    let (from, length) = (from.as_ptr(), from.len());
+    // SAFETY: by this function's contract, and the arms.
     unsafe {
         match length {
-            8..=16 => {
-                let first = from.as_ptr().cast::<u64>().read_unaligned();
-                let last = from.as_ptr().add(length - 8).cast::<u64>().read_unaligned();
-                to.cast::<u64>().write_unaligned(first);
-                to.add(length - 8).cast::<u64>().write_unaligned(last);
-            }
-            17..=32 => {
-                let first = from.as_ptr().cast::<u128>().read_unaligned();
-                let last = from.as_ptr().add(length - 16).cast::<u128>().read_unaligned();
-                to.cast::<u128>().write_unaligned(first);
-                to.add(length - 16).cast::<u128>().write_unaligned(last);
-            }
-            _ => std::ptr::copy_nonoverlapping(from.as_ptr(), to, length),
+            ..=16 => ends::<u64>(from, to, length),
+            ..=32 => ends::<u128>(from, to, length),
+            _ => ends::<[u128; 2]>(from, to, length),
         }
     }
 }
@@ -923,6 +1000,8 @@ fn is_time_to_look(last: &mut Option<Instant>) -> bool {
 pub struct Claim<'a> {
     producer: &'a mut Producer,
     place: *mut u8,
+    /// Or in the scratch area.
+    in_ring: bool,
     length: usize,
     size: u64,
 }
@@ -946,10 +1025,8 @@ impl Claim<'_> {
         }
         let position = producer.end.position();
         producer.write_header(position, id, message_type, self.length);
-        if std::ptr::eq(self.place, producer.cold.scratch.as_ptr().cast()) && self.length > 0 {
-            let scratch = std::mem::take(&mut producer.cold.scratch);
-            producer.copy_in(position, &scratch.as_bytes()[..self.length]);
-            producer.cold.scratch = scratch;
+        if !self.in_ring {
+            producer.copy_scratch(position, self.length);
         }
         producer.publish(position.wrapping_add(self.size), 1);
     }
@@ -973,7 +1050,10 @@ impl ProducerBatch<'_> {
     /// As [`Producer::offer`]; what was pushed before stays in the batch.
     #[inline]
     pub fn push(&mut self, id: i64, message_type: i32, payload: &[u8]) -> Result<()> {
-        self.end = self.producer.write_record(self.end, id, message_type, payload)?;
+        self.end = match self.producer.write_short(self.end, id, message_type, payload) {
+            Some(end) => end,
+            None => self.producer.write_record(self.end, id, message_type, payload)?,
+        };
         self.count += 1;
         Ok(())
     }

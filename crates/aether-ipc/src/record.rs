@@ -39,7 +39,7 @@ impl Header {
     /// believed. `trailer` is the checksum's size, or 0.
     #[inline]
     pub(crate) fn validate(self, committed: u64, trailer: usize) -> Result<u64, Corruption> {
-        let size = u64::from(self.length).next_multiple_of(ALIGNMENT as u64);
+        let size = padded(self.length as usize) as u64;
         let least = (HEADER_SIZE + trailer) as u32;
         if self.length >= least && size <= committed {
             return Ok(size);

@@ -53,16 +53,12 @@ pub(crate) struct Drain(Consumer);
 impl Receiver for Drain {
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
-        loop {
-            let taken = self.0.drain(usize::MAX, |message| {
-                each(message.payload());
-                Flow::Continue
-            })?;
-            if taken > 0 {
-                return Ok(());
-            }
-            self.0.wait()?;
-        }
+        self.0.wait()?;
+        self.0.drain(usize::MAX, |message| {
+            each(message.payload());
+            Flow::Continue
+        })?;
+        Ok(())
     }
 }
 

@@ -149,7 +149,14 @@ impl View {
     #[inline]
     pub(crate) fn contiguous(&self, position: u64, size: usize) -> Option<*mut u8> {
         let offset = (position & self.mask) as usize;
-        (offset.saturating_add(size) <= self.contiguous).then(|| self.base.wrapping_add(offset))
+        // The mask leaves an offset that is no larger than what is contiguous.
+        (size <= self.contiguous - offset).then(|| self.base.wrapping_add(offset))
+    }
+
+    /// Where the bytes from `position` on stand, however many of them in one piece.
+    #[inline]
+    pub(crate) fn place(&self, position: u64) -> *mut u8 {
+        self.base.wrapping_add((position & self.mask) as usize)
     }
 
     /// The word in which `position` lies. Records are aligned, so it begins there, unless a peer spoiled the cursor.
@@ -159,11 +166,10 @@ impl View {
     /// The memory is there, and in a private copy the position lies within it.
     #[inline]
     pub(crate) unsafe fn word(&self, position: u64) -> &AtomicU64 {
-        let offset = (position & self.mask) as usize;
         // SAFETY: in a ring, the mask leaves an offset below the capacity and a multiple of 8, as capacity and base are, so
         // the word is aligned and in bounds whatever the position; in a copy, by this function's contract. Words are accessed as atomics or,
         // by the side that owns them under the cursor protocol, plainly.
-        unsafe { &*self.base.wrapping_add(offset).cast::<AtomicU64>() }
+        unsafe { &*self.place(position).cast::<AtomicU64>() }
     }
 
     /// Copies whole words out, with a load that may race with a writer; the caller decides what the copy is worth.
