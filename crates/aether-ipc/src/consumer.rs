@@ -228,9 +228,48 @@ pub(crate) struct Run {
     pub(crate) limit: usize,
 }
 
+/// Committed records of one lane that stand in one piece, without checksums: what most are.
+#[derive(Clone, Copy)]
+struct Stretch {
+    place: *const u8,
+    /// Bytes; the last record may be one that goes on elsewhere.
+    size: u64,
+    position: u64,
+    lane: u32,
+}
+
+impl Stretch {
+    /// Reads the record that is `at` bytes on. Returns the message, and where the next one is; `None` if there is none, or
+    /// it can't be believed, or does not end here. Inlined, and free of calls, so that a loop keeps
+    /// what it needs in registers.
+    ///
+    /// # Safety
+    ///
+    /// A record starts there, or the stretch ends; and the records are mapped, committed and not released during `'m`.
+    #[inline(always)]
+    unsafe fn read<'m>(self, at: u64) -> Option<(Message<'m>, u64)> {
+        let left = self.size - at;
+        if left < HEADER_SIZE as u64 {
+            return None;
+        }
+        let place = self.place.wrapping_add(at as usize);
+        // SAFETY: the header's bytes are part of the stretch, as just checked; records are aligned to 8. Words are accessed as
+        // atomics or, by the side that owns them under the cursor protocol, plainly.
+        let words = unsafe { &*place.cast::<[AtomicU64; 2]>() };
+        let header = Header::decode([words[0].load(Relaxed), words[1].load(Relaxed)]);
+        let size = header.validate(left, 0).ok()?;
+        // SAFETY: as in `Run::in_place`; the record was found to end within the stretch.
+        let payload = unsafe {
+            std::slice::from_raw_parts(place.wrapping_add(HEADER_SIZE), header.length as usize - HEADER_SIZE)
+        };
+        let position = self.position.wrapping_add(at);
+        Some((Message { header, payload, lane: self.lane, position }, at + size))
+    }
+}
+
 /// What [`Consumer::look_shortly`] found.
 enum Short {
-    Run(Run),
+    Stretch(Stretch),
     Empty,
     /// Something that takes a longer look.
     Other,
@@ -259,22 +298,6 @@ impl Run {
             None => unsafe { self.copied(position, header, wrapped) },
         };
         Ok((self.message(position, header, bytes)?, next))
-    }
-
-    /// [`read`](Self::read) for what most records are: sound, in one piece, without a checksum. `None` if this one is
-    /// not. Inlined, and free of calls, so that a loop keeps what it needs of the run in registers.
-    ///
-    /// # Safety
-    ///
-    /// As for [`read`](Self::read).
-    #[inline(always)]
-    unsafe fn read_short<'m>(self, position: u64) -> Option<(Message<'m>, u64)> {
-        // SAFETY: by this function's contract.
-        let header = unsafe { self.words(position) };
-        let size = header.validate(self.end.wrapping_sub(position), 0).ok()?;
-        // SAFETY: by this function's contract.
-        let payload = unsafe { self.in_place(position, header) }?;
-        Some((Message { header, payload, lane: self.lane, position }, position.wrapping_add(size)))
     }
 
     /// The header of the record at `position`, as it stands there.
@@ -531,15 +554,14 @@ impl Consumer {
     #[inline]
     pub fn poll(&mut self, handler: impl FnOnce(Message<'_>) -> Flow) -> Result<Polled> {
         match self.look_shortly() {
-            Short::Run(run) => {
-                // SAFETY: the run starts with a record of this consumer's, which is released further down, when the message
-                // is gone.
-                if let Some((message, next)) = unsafe { run.read_short(run.start) } {
-                    let id = message.id();
+            Short::Stretch(stretch) => {
+                // SAFETY: the stretch starts with a record of this consumer's, which is released further down, when the
+                // message is gone.
+                if let Some((message, next)) = unsafe { stretch.read(0) } {
                     if handler(message) == Flow::Keep {
                         return Ok(Polled::Kept);
                     }
-                    self.count(run, next, 1, id);
+                    self.count_shortly(next, 1);
                     self.release()?;
                     return Ok(Polled::Released);
                 }
@@ -596,39 +618,37 @@ impl Consumer {
         let mut total = 0;
         let mut go_on = true;
         while go_on && total < limit {
-            let run = match self.look_shortly() {
-                Short::Run(run) => run,
+            let stretch = match self.look_shortly() {
+                Short::Stretch(stretch) => stretch,
                 Short::Empty => break,
                 Short::Other => return self.drain_any(limit, handler, total),
             };
             let before = total;
-            let mut position = run.start;
-            let mut last_id = 0;
+            let (mut done, mut counted) = (0, 0);
             let mut odd = false;
-            while position != run.end && total < limit {
-                // SAFETY: each record's position follows from the one before; none is released before its message is gone.
-                let Some((message, next)) = (unsafe { run.read_short(position) }) else {
-                    odd = true;
+            while total < limit {
+                // SAFETY: each record stands where the one before ends; none is released before its message is gone.
+                let Some((message, next)) = (unsafe { stretch.read(done) }) else {
+                    odd = done != stretch.size;
                     break;
                 };
-                let id = message.id();
                 let flow = handler(message);
                 if flow == Flow::Keep {
                     go_on = false;
                     break;
                 }
-                position = next;
+                done = next;
                 total += 1;
-                last_id = id;
                 if flow == Flow::Commit {
-                    self.count(run, position, 0, last_id);
+                    self.count_shortly(done - counted, 0);
+                    counted = done;
                     self.release()?;
                 } else if flow == Flow::Break {
                     go_on = false;
                     break;
                 }
             }
-            self.count(run, position, total - before, last_id);
+            self.count_shortly(done - counted, total - before);
             if odd {
                 return self.drain_any(limit, handler, total);
             }
@@ -1010,7 +1030,12 @@ impl Consumer {
         if lane.end.available() == 0 && lane.end.refresh(&lane.write).is_err() {
             return Short::Other;
         }
-        lane.run(0, 0, usize::MAX).map_or(Short::Empty, Short::Run)
+        let (position, available) = (lane.end.position(), lane.end.available());
+        if available == 0 {
+            return Short::Empty;
+        }
+        let (place, mapped) = lane.data.from(position);
+        Short::Stretch(Stretch { place, size: available.min(mapped as u64), position, lane: lane.lane })
     }
 
     /// Remembers an error that would not come again, when messages have to be reported first.
@@ -1136,6 +1161,15 @@ impl Consumer {
         if !self.plain && size > 0 {
             self.cold.expected = Some(last_id.wrapping_add(1));
         }
+    }
+
+    /// [`count`](Self::count) in a plain ring.
+    #[inline(always)]
+    fn count_shortly(&mut self, size: u64, count: usize) {
+        if let [lane] = &mut *self.lanes {
+            lane.end.advance(size);
+        }
+        self.received += count as u64;
     }
 
     /// Gives the space of what was read back to the producers.

@@ -351,15 +351,23 @@ impl Producer {
         }
         let count = wanted.min(self.end.room(position) / record);
         let run = self.data.contiguous(position, (count * record) as usize).filter(|_| !self.lossy);
+        let length = (HEADER_SIZE + size + self.trailer) as u32;
         let mut offset = 0;
         for (id, payload) in (0..count as i64).zip(payloads) {
-            let at = position.wrapping_add(offset);
-            self.write_header(at, first_id.wrapping_add(id), message_type, size);
+            let header = Header { id: first_id.wrapping_add(id), length, message_type };
             match run {
                 // SAFETY: as in `write_short`, for `count` records of `record` bytes each, of which this is the one at
                 // `offset`: there is room for them all, and `run` is where they are mapped in one piece.
-                Some(run) => unsafe { copy(payload, run.wrapping_add(offset as usize + HEADER_SIZE)) },
-                None => self.copy_in(at, payload),
+                Some(run) => unsafe {
+                    let place = run.add(offset as usize);
+                    store_header(place, header);
+                    copy(payload, place.add(HEADER_SIZE));
+                },
+                None => {
+                    let at = position.wrapping_add(offset);
+                    self.write_header(at, header.id, message_type, size);
+                    self.copy_in(at, payload);
+                }
             }
             step("written");
             offset += record;
@@ -584,17 +592,15 @@ impl Producer {
             return None;
         }
         let place = self.data.place(position);
-        let words = Header { id, length: (HEADER_SIZE + payload.len()) as u32, message_type }.encode();
+        let header = Header { id, length: (HEADER_SIZE + payload.len()) as u32, message_type };
         // SAFETY: `size` bytes from `position` on, which the header and the payload are part of, have been released by every
         // consumer and are not committed: under the cursor protocol they are this producer's alone, whose `&mut self` this
         // is. They are mapped in one piece, as the ring is `plain` and `size` is no more than its capacity, which is what
         // `room` is at most; and aligned to 8. The payload is a slice of other memory: nobody can hold a slice of bytes that
         // are not committed, except of a claim, which borrows the producer. Its length is one of `SHORT`.
         unsafe {
-            let header = &*place.cast::<[AtomicU64; 2]>();
-            header[0].store(words[0], Relaxed);
-            header[1].store(words[1], Relaxed);
-            copy_short(payload, place.wrapping_add(HEADER_SIZE));
+            store_header(place, header);
+            copy_short(payload, place.add(HEADER_SIZE));
         }
         step("written");
         Some(position.wrapping_add(size))
@@ -931,6 +937,20 @@ impl Drop for Producer {
         event!(debug, path = %self.cold.mapping.path().display(), lane = self.cold.lane, "producer left");
         // A consumer that waits while there is a producer has to look again.
         self.ring();
+    }
+}
+
+/// Writes a header that stands in one piece.
+///
+/// # Safety
+///
+/// `place` is aligned to 8, and its 16 bytes are words of the ring.
+#[inline(always)]
+unsafe fn store_header(place: *mut u8, header: Header) {
+    // SAFETY: by this function's contract; words are accessed as atomics by everybody.
+    let words = unsafe { &*place.cast::<[AtomicU64; 2]>() };
+    for (word, value) in words.iter().zip(header.encode()) {
+        word.store(value, Relaxed);
     }
 }
 

@@ -148,12 +148,19 @@ impl View {
     /// Where `size` bytes at `position` stand, if they stand in one piece.
     #[inline]
     pub(crate) fn contiguous(&self, position: u64, size: usize) -> Option<*mut u8> {
-        let offset = (position & self.mask) as usize;
-        // The mask leaves an offset that is no larger than what is contiguous.
-        (size <= self.contiguous - offset).then(|| self.base.wrapping_add(offset))
+        let (place, mapped) = self.from(position);
+        (size <= mapped).then_some(place)
     }
 
-    /// Where the bytes from `position` on stand, however many of them in one piece.
+    /// Where the bytes from `position` on stand, and how many of them in one piece.
+    #[inline]
+    pub(crate) fn from(&self, position: u64) -> (*mut u8, usize) {
+        // The mask leaves an offset that is less than what is contiguous.
+        let offset = (position & self.mask) as usize;
+        (self.base.wrapping_add(offset), self.contiguous - offset)
+    }
+
+    /// Where the byte at `position` stands.
     #[inline]
     pub(crate) fn place(&self, position: u64) -> *mut u8 {
         self.base.wrapping_add((position & self.mask) as usize)
