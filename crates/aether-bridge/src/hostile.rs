@@ -43,6 +43,7 @@ fn frame(random: &mut fastrand::Rng) -> Vec<u8> {
         lanes: random.choice([3, 4, 1 << 30, u32::MAX]).unwrap(),
         checksums: random.bool(),
         best_effort: random.bool(),
+        answer: random.bool(),
         released: random.u64(..),
         start: random.u64(..),
     });
