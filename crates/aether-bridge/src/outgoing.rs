@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -143,6 +144,8 @@ const MAX_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 /// Without a word for so long, the other side may be replaced by another one, and people are told.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+/// How often the processor is given away before a sleep.
+const YIELDS: u32 = 8;
 /// How late an acknowledgement may be seen while messages may come.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -159,14 +162,14 @@ struct Lane {
     timed: Option<(u64, Instant)>,
     /// Where it was gone back to for a gap; once is enough.
     rewound: Option<u64>,
-    /// What was sent up to here is answered without being asked for again.
-    asked: u64,
+    /// Up to where, and when, an answer was asked for.
+    asked: (u64, Instant),
 }
 
 impl Lane {
     fn new(now: Instant) -> Lane {
         let (patience, round_trip) = (PATIENCE, PATIENCE);
-        Lane { asking: true, deadline: now, patience, round_trip, timed: None, rewound: None, asked: 0 }
+        Lane { asking: true, deadline: now, patience, round_trip, timed: None, rewound: None, asked: (0, now) }
     }
 
     fn ask(&mut self, now: Instant) {
@@ -263,7 +266,8 @@ impl Sender<'_> {
                 None => Ok(false),
             };
         }
-        // Often enough that neither the window nor the source fills up meanwhile, and whenever nothing follows.
+        // Often enough that neither the window nor the source fills up meanwhile, and now and then when nothing follows. If
+        // nobody asks, the other side still answers before patience is at its end.
         let often = self.window.min(self.capacity) / 4;
         let end = self.reader.position(lane);
         let is_last = !self.reader.has_more(lane);
@@ -271,9 +275,10 @@ impl Sender<'_> {
         if unacknowledged == 0 {
             state.deadline = now + state.patience;
         }
-        if is_last || end.wrapping_sub(state.asked) >= often {
+        let (asked, when) = state.asked;
+        if is_last && now - when >= TICK || end.wrapping_sub(asked) >= often {
             writer.ask();
-            state.asked = end;
+            state.asked = (end, now);
             state.timed.get_or_insert((end, now));
         }
         self.publish(writer)?;
@@ -409,6 +414,13 @@ impl Sender<'_> {
         // Either there is more than may be sent, or the producer may be waiting for space.
         let stuck = lanes().any(|(lane, _)| self.reader.has_more(lane) || under_way(lane) >= self.capacity / 2);
         if open && !stuck {
+            // Messages that follow one another closely are not slept for: whoever writes them may need the processor.
+            for _ in 0..if waits { YIELDS } else { 0 } {
+                thread::yield_now();
+                if lanes().any(|(lane, _)| self.reader.has_more(lane)) {
+                    return Ok(());
+                }
+            }
             return match self.reader.wait_within(if waits { TICK } else { LOOK }) {
                 Ok(()) | Err(aether_ipc::Error::TimedOut { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
