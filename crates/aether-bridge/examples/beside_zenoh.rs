@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const SIZE: usize = 64;
 /// As many as are in a full frame of the bridge.
-const BATCH: u64 = 800;
+const BATCH: u64 = 600;
 const CAPACITY: u64 = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const KEY: &str = "bench/messages";
@@ -213,7 +213,7 @@ fn through_zenoh(count: u64, batch: u64, pace: Option<u64>) -> Result<(Duration,
 
 /// The way that messages go: through the bridge, or through Zenoh with so many in a batch.
 const WAYS: [(&str, Option<u64>); 3] =
-    [("ring, bridge, ring", None), ("Zenoh, 800 in a batch", Some(BATCH)), ("Zenoh, one by one", Some(1))];
+    [("ring, bridge, ring", None), ("Zenoh, 600 in a batch", Some(BATCH)), ("Zenoh, one by one", Some(1))];
 
 fn through(way: Option<u64>, count: u64, pace: Option<u64>) -> Result<(Duration, Arc<Arrivals>)> {
     way.map_or_else(|| through_bridge(count, pace), |batch| through_zenoh(count, batch, pace))

@@ -59,6 +59,25 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// A name that stays, for programs: the words are for people, and may change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Linked => "linked",
+            Event::Silent => "silent",
+            Event::Malformed { .. } => "malformed",
+            Event::Crowded => "crowded",
+            Event::TurnedAway { .. } => "turned_away",
+            Event::Begins { .. } => "begins",
+            Event::Succeeded => "succeeded",
+            Event::Progress(_) => "progress",
+            Event::Dropped { .. } => "dropped",
+            Event::Lagged { .. } => "lagged",
+            Event::Failed { .. } => "failed",
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

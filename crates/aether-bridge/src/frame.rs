@@ -34,9 +34,9 @@ const FLAG_CHECKSUMS: u32 = 1;
 const FLAG_BEST_EFFORT: u32 = 2;
 const FLAG_ANSWER: u32 = 4;
 
-/// Bytes from which on a frame takes no further message: with key and headers, just less than the 65,535 that Zenoh
-/// sends in one piece.
-pub(crate) const FULL: usize = 63 << 10;
+/// Bytes from which on a frame takes no further message: less than the 65,535 that Zenoh sends in one piece. Fuller
+/// frames are no faster.
+pub(crate) const FULL: usize = 48 << 10;
 /// The largest payload: Zenoh takes a gibibyte, with what is around it.
 pub(crate) const MAX_PAYLOAD: usize = (1 << 30) - (64 << 10);
 

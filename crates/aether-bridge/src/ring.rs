@@ -42,8 +42,10 @@ struct Lane {
     bytes: usize,
     /// Whose frame came last.
     source: Identity,
-    /// Where the last of those that wait ends in the source, or, before there was any, where it would begin.
+    /// Where the last of those that wait ends in the source.
     end: u64,
+    /// Where a new copy has to begin, until it does.
+    begin: Option<u64>,
     answer: Option<Status>,
     told: Instant,
 }
@@ -114,7 +116,7 @@ impl Ring {
         for lane in self.lanes.len() as u32..head.lanes {
             let producer = self.buffer.relay(lane)?;
             let (waiting, told) = (VecDeque::new(), Instant::now());
-            self.lanes.push(Lane { producer, waiting, bytes: 0, source: ANYBODY, end: 0, answer: None, told });
+            self.lanes.push(Lane { producer, waiting, bytes: 0, source: ANYBODY, end: 0, begin: None, answer: None, told });
         }
         Ok(())
     }
@@ -159,6 +161,7 @@ impl Ring {
         let mut event = None;
         let next = match lane.producer.origin() {
             Origin::Known { source, position } if source == head.source && !(self.rebind && lacks(position)) => {
+                lane.begin = None;
                 if lane.waiting.is_empty() {
                     lane.end = position;
                 }
@@ -175,11 +178,12 @@ impl Ring {
                 // It begins with the first message that the source still has: nothing else is sure to come whole.
                 if records.count() == 0 || head.start != head.released {
                     lane.answer = Some(Status::Gap);
-                    lane.end = head.released;
+                    lane.begin = Some(head.released);
                     return Ok(None);
                 }
                 lane.producer.set_origin(head.source, head.start)?;
                 lane.end = head.start;
+                lane.begin = None;
                 event = (head.start > 0).then_some(Event::Begins { lane: head.lane, before: head.start });
                 head.start
             }
@@ -257,9 +261,10 @@ impl Ring {
                 answer = Status::Waiting;
             }
             lane.told = now;
-            let next = match lane.producer.origin() {
-                Origin::Known { source, position } if source == lane.source => position,
-                _ => lane.end,
+            let next = match (lane.begin, lane.producer.origin()) {
+                (Some(begin), _) => begin,
+                (None, Origin::Known { position, .. }) => position,
+                _ => continue,
             };
             answers.push(Ack { status: answer, source: lane.source, sink, lane: number, next, words: String::new() });
         }
@@ -329,4 +334,126 @@ fn fill<B: AsRef<[u8]>>(producer: &mut Producer, path: &Path, records: &mut Reco
     });
     batch.commit();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use aether_ipc::Flow;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::{Writer, record_size};
+
+    const SOURCE: Identity = [7, 7];
+    /// Some records before positions wrap.
+    const START: u64 = u64::MAX - 1023;
+
+    fn payload(id: i64) -> Vec<u8> {
+        vec![id as u8; id as usize * 5 % 40]
+    }
+
+    /// The frame with the messages from `first` on, as a source cuts it that released what stands before `released`.
+    fn frame(sink: Identity, first: i64, count: i64, released: i64) -> Vec<u8> {
+        let position = |id: i64| {
+            (0..id).fold(START, |at, id| at.wrapping_add(record_size(payload(id).len(), false) as u64))
+        };
+        let (lane, lanes, checksums, best_effort, answer) = (0, 1, false, false, false);
+        let (released, start) = (position(released), position(first));
+        let head = Head { source: SOURCE, sink, lane, lanes, checksums, best_effort, answer, released, start };
+        let mut writer = Writer::new(head);
+        for id in first..first + count {
+            writer.push(id, 1, &payload(id));
+        }
+        writer.finish()
+    }
+
+    fn take(ring: &mut Ring, frame: Vec<u8>, at_once: bool) -> Result<(), Refusal> {
+        if at_once && ring.put(&frame).is_some() {
+            return Ok(());
+        }
+        ring.take(Records::decode(frame).unwrap())?;
+        ring.commit()?;
+        Ok(())
+    }
+
+    fn ring() -> (tempfile::TempDir, Ring) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring");
+        drop(Buffer::create(&path, 4096).unwrap());
+        let ring = Ring::open(&path, false).unwrap();
+        (folder, ring)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Frames come late, twice, cut otherwise after a rewind, from an earlier session, or too early; positions wrap.
+        #[test]
+        fn whatever_comes_in_whatever_order_each_record_is_committed_once_in_order(
+            strays in prop::collection::vec((0..60_i64, 1..6_i64, any::<bool>()), 0..200),
+        ) {
+            let (_folder, mut ring) = ring();
+            let sink = ring.place.identity;
+            let mut consumer = ring.buffer.consumer().unwrap();
+            take(&mut ring, frame(sink, 0, 1, 0), false).ok().unwrap();
+            let mut next = 0;
+            let mut drain = || {
+                consumer.drain(1000, |message| {
+                    assert_eq!((message.id(), message.payload()), (next, payload(next).as_slice()));
+                    next += 1;
+                    Flow::Continue
+                }).unwrap();
+                next
+            };
+            let mut strays = strays.into_iter();
+            while drain() < 60 {
+                // What was released is what the copy has, or less.
+                let has = drain();
+                if let Some((first, count, at_once)) = strays.next() {
+                    take(&mut ring, frame(sink, first, count, has.min(first)), at_once).ok().unwrap();
+                } else {
+                    take(&mut ring, frame(sink, has, 1, has), true).ok().unwrap();
+                }
+                let answer = ring.answers().pop();
+                prop_assert!(answer.is_none_or(|answer| answer.source == SOURCE && answer.sink == sink));
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_do_not_begin_where_the_last_one_ended_end_it_and_are_not_committed() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        // Right in every respect, but of a source in which other messages stand.
+        let mut writer = Writer::new(Head::peek(&frame(sink, 0, 1, 0)).unwrap());
+        writer.push(0, 1, &[0; 100]);
+        let refused = take(&mut ring, writer.finish(), true);
+        assert!(matches!(refused, Err(Refusal::End(Error::Order { .. }))));
+        assert_eq!(ring.count(), 3);
+    }
+
+    #[test]
+    fn what_the_source_released_before_the_copy_had_it_is_told_and_nothing_is_skipped_in_silence() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        let refused = take(&mut ring, frame(sink, 5, 1, 5), true);
+        assert!(matches!(refused, Err(Refusal::End(Error::Released { .. }))));
+        assert_eq!(ring.count(), 3);
+    }
+
+    #[test]
+    fn another_source_is_turned_away_and_the_first_one_goes_on() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        let head = Head::peek(&frame(sink, 3, 1, 3)).unwrap();
+        let mut writer = Writer::new(Head { source: [8, 8], ..head });
+        writer.push(3, 1, &payload(3));
+        let refused = take(&mut ring, writer.finish(), true);
+        assert!(matches!(refused, Err(Refusal::Sender(Error::Origin { .. }))));
+        take(&mut ring, frame(sink, 3, 1, 3), true).ok().unwrap();
+        assert_eq!(ring.count(), 4);
+    }
 }
