@@ -163,7 +163,7 @@ fn through_bridge(count: u64, pace: Option<u64>) -> Result<(Duration, Arc<Arriva
     })
 }
 
-fn through_zenoh(count: u64, batch: u64, pace: Option<u64>) -> Result<(Duration, Arc<Arrivals>)> {
+fn through_zenoh(count: u64, batch: u64, head: usize, pace: Option<u64>) -> Result<(Duration, Arc<Arrivals>)> {
     let endpoint = endpoint()?;
     let open = |role: &str| -> Result<Session> {
         let mut config = Config::default();
@@ -179,8 +179,8 @@ fn through_zenoh(count: u64, batch: u64, pace: Option<u64>) -> Result<(Duration,
     let callback = move |sample: zenoh::sample::Sample| {
         let Ok(arrivals) = arriving.lock() else { return };
         let (mut messages, mut total): (u64, u64) = (0, 0);
-        for message in sample.payload().to_bytes().chunks_exact(SIZE) {
-            total = total.wrapping_add(arrivals.take(message));
+        for message in sample.payload().to_bytes().chunks_exact(head + SIZE) {
+            total = total.wrapping_add(arrivals.take(&message[head..]));
             messages += 1;
         }
         arrivals.add(messages, total);
@@ -193,30 +193,50 @@ fn through_zenoh(count: u64, batch: u64, pace: Option<u64>) -> Result<(Duration,
         if started.elapsed() > PATIENCE {
             return Err("no link".into());
         }
-        publisher.put(vec![0; SIZE]).wait()?;
+        publisher.put(vec![0; head + SIZE]).wait()?;
         thread::sleep(Duration::from_millis(10));
     }
     thread::sleep(Duration::from_millis(100));
     let arrivals = Arrivals::new(pace)?;
     *current.lock().map_err(|_| "the receiver has died")? = arrivals.clone();
-    let mut waiting = Vec::with_capacity(batch as usize * SIZE);
+    let full = batch as usize * (head + SIZE);
+    let mut waiting = Vec::with_capacity(full);
     let sent = send(&arrivals, count, |number, message| {
+        if head > 0 {
+            waiting.extend_from_slice(&(u128::from(number) << 64 | SIZE as u128).to_le_bytes());
+        }
         waiting.extend_from_slice(&message);
-        if waiting.len() as u64 >= batch * SIZE as u64 || number + 1 == count {
+        if waiting.len() >= full || number + 1 == count {
             publisher.put(std::mem::take(&mut waiting)).wait()?;
-            waiting.reserve_exact(batch as usize * SIZE);
+            waiting.reserve_exact(full);
         }
         Ok(())
     })?;
     Ok((arrivals.wait(count, sent)?, arrivals))
 }
 
-/// The way that messages go: through the bridge, or through Zenoh with so many in a batch.
-const WAYS: [(&str, Option<u64>); 3] =
-    [("ring, bridge, ring", None), ("Zenoh, 600 in a batch", Some(BATCH)), ("Zenoh, one by one", Some(1))];
+/// Through Zenoh alone, with so many messages in a batch, and so many bytes before each.
+#[derive(Clone, Copy)]
+struct Plain {
+    batch: u64,
+    head: usize,
+}
 
-fn through(way: Option<u64>, count: u64, pace: Option<u64>) -> Result<(Duration, Arc<Arrivals>)> {
-    way.map_or_else(|| through_bridge(count, pace), |batch| through_zenoh(count, batch, pace))
+/// Id, type and length of each message travel in as many bytes as in a ring, or the payloads alone.
+const HEAD: usize = 16;
+
+const WAYS: [(&str, Option<Plain>); 4] = [
+    ("ring, bridge, ring", None),
+    ("Zenoh, batches of 600, bare payloads", Some(Plain { batch: BATCH, head: 0 })),
+    ("Zenoh, batches of 600, with id and type", Some(Plain { batch: BATCH, head: HEAD })),
+    ("Zenoh, one by one", Some(Plain { batch: 1, head: 0 })),
+];
+
+fn through(way: Option<Plain>, count: u64, pace: Option<u64>) -> Result<(Duration, Arc<Arrivals>)> {
+    match way {
+        None => through_bridge(count, pace),
+        Some(Plain { batch, head }) => through_zenoh(count, batch, head, pace),
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -225,19 +245,20 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn throughput(rounds: usize, count: u64) -> Result<()> {
-    let mut rates = [const { Vec::new() }; 3];
+    let mut rates = [const { Vec::<f64>::new() }; WAYS.len()];
     for _ in 0..rounds {
         for ((_, way), rates) in WAYS.iter().zip(&mut rates) {
             // One by one takes longer.
-            let count = if *way == Some(1) { count / 4 } else { count };
+            let count = if way.is_some_and(|plain| plain.batch == 1) { count / 4 } else { count };
             rates.push(count as f64 / through(*way, count, None)?.0.as_secs_f64());
         }
     }
     println!("as many as can be, {rounds} rounds of {count} messages");
-    let batched = rates[1].clone();
+    let bridge = rates[0].clone();
     for ((name, _), rates) in WAYS.iter().zip(rates) {
-        let ratio = median(rates.iter().zip(&batched).map(|(rate, batched)| rate / batched).collect());
-        println!("{name:24} {:>12.0} messages/s {ratio:>6.2} of Zenoh in batches", median(rates));
+        // Of the same round: the machine may be slower in another.
+        let ratio = median(rates.iter().zip(&bridge).map(|(rate, bridge)| bridge / rate).collect());
+        println!("{name:40} {:>12.0} messages/s; the bridge carries {ratio:.2} of that", median(rates));
     }
     Ok(())
 }
@@ -256,7 +277,7 @@ fn latency(rounds: usize, pace: u64, count: u64) -> Result<()> {
     println!("{pace} messages a second, {rounds} rounds of {count} messages, microseconds from one end to the other");
     for ((name, _), ages) in WAYS.iter().zip(ages) {
         let at = |quantile| ages.value_at_quantile(quantile) / 1000;
-        println!("{name:24} {:>8} p50 {:>8} p90 {:>8} p99", at(0.5), at(0.9), at(0.99));
+        println!("{name:40} {:>8} p50 {:>8} p90 {:>8} p99", at(0.5), at(0.9), at(0.99));
     }
     Ok(())
 }
