@@ -209,10 +209,7 @@ impl<B: AsRef<[u8]>> Records<B> {
 
     /// Gives each record, and where it begins and ends in the source, to `take`, which says whether it is done with.
     /// Returns whether all are.
-    pub(crate) fn each<E>(
-        &mut self,
-        mut take: impl FnMut(Record<'_>, u64, u64) -> Result<bool, E>,
-    ) -> Result<bool, E> {
+    pub(crate) fn each<E>(&mut self, mut take: impl FnMut(Record<'_>, u64, u64) -> Result<bool, E>) -> Result<bool, E> {
         let bytes = self.bytes.as_ref();
         while self.left > 0 {
             let Some((record, size)) = record_at(bytes, self.offset) else { break };

@@ -116,7 +116,16 @@ impl Ring {
         for lane in self.lanes.len() as u32..head.lanes {
             let producer = self.buffer.relay(lane)?;
             let (waiting, told) = (VecDeque::new(), Instant::now());
-            self.lanes.push(Lane { producer, waiting, bytes: 0, source: ANYBODY, end: 0, begin: None, answer: None, told });
+            self.lanes.push(Lane {
+                producer,
+                waiting,
+                bytes: 0,
+                source: ANYBODY,
+                end: 0,
+                begin: None,
+                answer: None,
+                told,
+            });
         }
         Ok(())
     }
@@ -128,7 +137,8 @@ impl Ring {
         let lane = self.lanes.get_mut(head.lane as usize)?;
         let next = Origin::Known { source: head.source, position: head.start };
         let mine = self.source == Some(head.source) && head.sink == self.place.identity && !head.best_effort;
-        if !mine || head.checksums != self.shape.checksums || !lane.waiting.is_empty() || lane.producer.origin() != next {
+        if !mine || head.checksums != self.shape.checksums || !lane.waiting.is_empty() || lane.producer.origin() != next
+        {
             return None;
         }
         let mut records = Records::decode(frame).ok()?;
@@ -354,9 +364,8 @@ mod tests {
 
     /// The frame with the messages from `first` on, as a source cuts it that released what stands before `released`.
     fn frame(sink: Identity, first: i64, count: i64, released: i64) -> Vec<u8> {
-        let position = |id: i64| {
-            (0..id).fold(START, |at, id| at.wrapping_add(record_size(payload(id).len(), false) as u64))
-        };
+        let position =
+            |id: i64| (0..id).fold(START, |at, id| at.wrapping_add(record_size(payload(id).len(), false) as u64));
         let (lane, lanes, checksums, best_effort, answer) = (0, 1, false, false, false);
         let (released, start) = (position(released), position(first));
         let head = Head { source: SOURCE, sink, lane, lanes, checksums, best_effort, answer, released, start };

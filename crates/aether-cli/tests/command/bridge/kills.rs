@@ -131,6 +131,7 @@ impl Torture {
         }
         assert_eq!(self.rings.sink.waiting(), 0);
         assert_eq!(self.consumer.end(), sent);
+        println!();
         for (kind, count) in KINDS.iter().zip(self.deaths) {
             println!("{kind:60} {count:>12}");
         }

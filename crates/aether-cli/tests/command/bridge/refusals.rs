@@ -258,7 +258,11 @@ fn a_disk_without_space_for_the_copy_is_told_and_the_messages_stay() {
         if argument == rings.sink.ring.as_os_str() { small.join("copy").into_os_string() } else { argument.to_owned() }
     }));
     inside.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    if !std::process::Command::new("unshare").args(["--map-root-user", "--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         eprintln!("not shown here: this process may not mount");
         return;
     }
