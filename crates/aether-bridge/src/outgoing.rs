@@ -414,8 +414,9 @@ impl Sender<'_> {
         // Either there is more than may be sent, or the producer may be waiting for space.
         let stuck = lanes().any(|(lane, _)| self.reader.has_more(lane) || under_way(lane) >= self.capacity / 2);
         if open && !stuck {
+            let yields = if waits { YIELDS } else { 0 };
             // Messages that follow one another closely are not slept for: whoever writes them may need the processor.
-            for _ in 0..if waits { YIELDS } else { 0 } {
+            for _ in 0..yields {
                 thread::yield_now();
                 if lanes().any(|(lane, _)| self.reader.has_more(lane)) {
                     return Ok(());
