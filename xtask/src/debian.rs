@@ -38,7 +38,9 @@ pub(crate) fn is_installed(package: &str) -> bool {
 }
 
 pub(crate) fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+    // `ip` knows the short one only.
+    let answers = |option| Command::new(program).arg(option).output().is_ok_and(|output| output.status.success());
+    answers("--version") || answers("-V")
 }
 
 fn is_root() -> Result<bool> {

@@ -30,7 +30,8 @@ enum Chore {
     Lint,
     /// Type-check the library and the command for macOS, Windows and arm64 Linux
     Portability,
-    /// Kill producers and consumers at random moments, and check what is left; `torture --help` says more
+    /// Kill producers and consumers at random moments, and check what is left; `torture --help` says more. With --bridge
+    /// [--kills N], kill bridges and the link between them
     #[command(disable_help_flag = true)]
     Torture {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -67,7 +68,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Test => run(&root, &suite::steps(&root)?),
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
-        Chore::Torture { arguments } => run(&root, &[torture(&arguments)]),
+        Chore::Torture { arguments } => run(&root, &[torture(&arguments)?]),
         Chore::Instructions => instructions::check(&root),
         Chore::Header => run(&root, &[header()]),
         #[cfg(target_os = "linux")]
@@ -108,10 +109,26 @@ fn lint() -> [Step; 8] {
 
 /// A program of its own: only with `--aimed` is it built with the steps to die at; otherwise the library is the one that
 /// users get.
-fn torture(arguments: &[String]) -> Step {
-    let feature = if arguments.iter().any(|argument| argument == "--aimed") { "aimed" } else { "torture" };
+fn torture(arguments: &[String]) -> Result<Step> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if arguments.contains(&"--bridge") {
+        return torture_of_bridges(&arguments);
+    }
+    let feature = if arguments.contains(&"--aimed") { "aimed" } else { "torture" };
     let build = format!("cargo run --quiet --release --package xtask --features {feature} --bin torture");
-    Step::new("torture", format!("{build} -- {}", arguments.join(" ")))
+    Ok(Step::new("torture", format!("{build} -- {}", arguments.join(" "))))
+}
+
+/// Tests of the suite, which kills less often. They build what the suite has built.
+fn torture_of_bridges(arguments: &[&str]) -> Result<Step> {
+    let kills: u64 = match arguments {
+        ["--bridge"] => 300,
+        ["--bridge", "--kills", kills] | ["--kills", kills, "--bridge"] => kills.parse().context("--kills N")?,
+        _ => anyhow::bail!("with --bridge there is --kills N, and nothing else"),
+    };
+    let features = "--workspace --exclude aether-capi --features aether-cli/full";
+    let command = format!("cargo test {features} --test command -- bridge::kills --nocapture --test-threads 1");
+    Ok(Step::new("torture of bridges", command).env("AETHER_BRIDGE_KILLS", kills.to_string()))
 }
 
 /// The test that compares the committed header with the sources writes it when asked to.

@@ -31,17 +31,18 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
 }
 
 /// What the tests of the C interface compile, link and check with, and the browser that shows the page of `aether
-/// metrics`. They know Linux's linker and loader; elsewhere only those in Rust are run.
+/// metrics`, and what makes network namespaces. They know Linux's linker and loader; elsewhere only those in Rust are run.
 fn tools() -> Result<Vec<Step>> {
     if !cfg!(target_os = "linux") {
         return Ok(Vec::new());
     }
-    const TOOLS: [(&str, &str); 6] = [
+    const TOOLS: [(&str, &str); 7] = [
         ("cc", "gcc"),
         ("c++", "g++"),
         ("cmake", "cmake"),
         ("pkg-config", "pkg-config"),
         ("valgrind", "valgrind"),
+        ("ip", "iproute2"),
         ("chromium-headless-shell", "chromium-headless-shell"),
     ];
     let missing: Vec<&str> =

@@ -1,6 +1,11 @@
 //! What happens on the way that ends nothing: for people to read.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::Totals;
 
 /// Something that a half of a bridge tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,24 @@ pub enum Event {
     },
     /// Another ring takes part under the same key, which can be used by one only.
     Crowded,
+    /// A sender was turned away, so many by now. The ring goes on for the one that it is a copy of.
+    TurnedAway {
+        /// How many frames.
+        frames: u64,
+        /// Why the last one was.
+        reason: String,
+    },
+    /// A new copy begins, and not with the first message that its source ever had.
+    Begins {
+        /// The lane.
+        lane: u32,
+        /// Where in the source, in bytes; what stood before is not in this copy.
+        before: u64,
+    },
+    /// Another copy answers than did before. It gets what the first one had not committed.
+    Succeeded,
+    /// So much was carried by now. This comes now and then while messages pass.
+    Progress(Totals),
     /// Messages were dropped, so many by now: with best effort only.
     Dropped {
         /// How many.
@@ -36,6 +59,25 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// A name that stays, for programs: the words are for people, and may change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Linked => "linked",
+            Event::Silent => "silent",
+            Event::Malformed { .. } => "malformed",
+            Event::Crowded => "crowded",
+            Event::TurnedAway { .. } => "turned_away",
+            Event::Begins { .. } => "begins",
+            Event::Succeeded => "succeeded",
+            Event::Progress(_) => "progress",
+            Event::Dropped { .. } => "dropped",
+            Event::Lagged { .. } => "lagged",
+            Event::Failed { .. } => "failed",
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,6 +89,17 @@ impl fmt::Display for Event {
             Event::Crowded => {
                 write!(f, "another ring takes part under this key; it is left out: each ring needs a key of its own")
             }
+            Event::TurnedAway { frames, reason } => {
+                write!(f, "{frames} frames were turned away, and who sent them was told; the last one: {reason}")
+            }
+            Event::Begins { lane, before } => write!(
+                f,
+                "lane {lane} becomes a copy from position {before} of the source on; what the source had released before is not in it"
+            ),
+            Event::Succeeded => {
+                write!(f, "another ring answers from now on; it gets what the one before it had not committed")
+            }
+            Event::Progress(totals) => write!(f, "{} messages were carried by now", totals.messages),
             Event::Dropped { messages } => write!(f, "{messages} messages were dropped by now"),
             Event::Lagged { bytes } => write!(f, "{bytes} bytes were overwritten before they were read"),
             Event::Failed { reason } => f.write_str(reason),
@@ -61,3 +114,21 @@ pub(crate) fn is_worth_telling(before: u64, now: u64) -> bool {
 
 /// Who is told, and about which key.
 pub type Listener<'l> = dyn Fn(&str, Event) + Send + Sync + 'l;
+
+/// Tells how much was carried, now and then.
+#[derive(Default)]
+pub(crate) struct Progress {
+    told: Totals,
+    when: Option<Instant>,
+}
+
+const BETWEEN_TELLINGS: Duration = Duration::from_secs(1);
+
+impl Progress {
+    pub(crate) fn tell(&mut self, key: &str, totals: Totals, listener: &Listener<'_>) {
+        if totals != self.told && self.when.is_none_or(|when| when.elapsed() >= BETWEEN_TELLINGS) {
+            (self.told, self.when) = (totals, Some(Instant::now()));
+            listener(key, Event::Progress(totals));
+        }
+    }
+}

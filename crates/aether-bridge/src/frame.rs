@@ -32,8 +32,10 @@ const MAX_WORDS: usize = 1024;
 
 const FLAG_CHECKSUMS: u32 = 1;
 const FLAG_BEST_EFFORT: u32 = 2;
+const FLAG_ANSWER: u32 = 4;
 
-/// Bytes from which on a frame takes no further message: less than what Zenoh sends in one piece.
+/// Bytes from which on a frame takes no further message: less than the 65,535 that Zenoh sends in one piece. Fuller
+/// frames are no faster.
 pub(crate) const FULL: usize = 48 << 10;
 /// The largest payload: Zenoh takes a gibibyte, with what is around it.
 pub(crate) const MAX_PAYLOAD: usize = (1 << 30) - (64 << 10);
@@ -48,6 +50,8 @@ pub(crate) struct Head {
     /// Whether records have checksums in the source, and so take more space there.
     pub(crate) checksums: bool,
     pub(crate) best_effort: bool,
+    /// Whether the source waits to hear what is committed.
+    pub(crate) answer: bool,
     /// What the source has released: it can't send anything before. With best effort, what this run is known by.
     pub(crate) released: u64,
     /// The position of the first record. With best effort, its number.
@@ -87,7 +91,10 @@ impl Writer {
         head[12..].copy_from_slice(&message_type.to_le_bytes());
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(payload);
-        self.bytes.extend_from_slice(&[0; 8][..self.bytes.len().wrapping_neg() % 8]);
+        let padding = payload.len().wrapping_neg() % 8;
+        if padding > 0 {
+            self.bytes.extend_from_slice(&[0; 8][..padding]);
+        }
         self.count += 1;
     }
 
@@ -95,10 +102,17 @@ impl Writer {
         self.count
     }
 
+    /// Asks for an answer as soon as these are committed.
+    pub(crate) fn ask(&mut self) {
+        self.head.answer = true;
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         let head = &self.head;
-        let flags =
-            if head.checksums { FLAG_CHECKSUMS } else { 0 } | if head.best_effort { FLAG_BEST_EFFORT } else { 0 };
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(head.checksums, FLAG_CHECKSUMS)
+            | flag(head.best_effort, FLAG_BEST_EFFORT)
+            | flag(head.answer, FLAG_ANSWER);
         put_u32(&mut self.bytes, 8, flags);
         put_u32(&mut self.bytes, 12, self.count);
         put_identity(&mut self.bytes, 16, head.source);
@@ -122,7 +136,7 @@ pub(crate) struct Record<'a> {
 
 /// The messages of a frame that are still to be taken.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct Records<B = Vec<u8>> {
     pub(crate) head: Head,
     /// The position of the next one in the source.
     position: u64,
@@ -131,25 +145,37 @@ pub(crate) struct Records {
     /// How many are left.
     left: u32,
     offset: usize,
-    bytes: Vec<u8>,
+    bytes: B,
 }
 
-impl Records {
-    /// Checks all of a frame, so that every record in it is whole.
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Records, Malformed> {
-        let rest = check(&bytes, RECORDS, HEAD)?;
-        let flags = get_u32(&bytes, 8);
-        let head = Head {
-            source: get_identity(&bytes, 16),
-            sink: get_identity(&bytes, 32),
-            lane: get_u32(&bytes, 48),
-            lanes: get_u32(&bytes, 52),
+impl Head {
+    /// What bytes say that may be no frame: enough to see whether it is worth the checks.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Head> {
+        if bytes.len() < HEAD {
+            return None;
+        }
+        let flags = get_u32(bytes, 8);
+        Some(Head {
+            source: get_identity(bytes, 16),
+            sink: get_identity(bytes, 32),
+            lane: get_u32(bytes, 48),
+            lanes: get_u32(bytes, 52),
             checksums: flags & FLAG_CHECKSUMS != 0,
             best_effort: flags & FLAG_BEST_EFFORT != 0,
-            released: get_u64(&bytes, 56),
-            start: get_u64(&bytes, 64),
-        };
-        if flags & !(FLAG_CHECKSUMS | FLAG_BEST_EFFORT) != 0 {
+            answer: flags & FLAG_ANSWER != 0,
+            released: get_u64(bytes, 56),
+            start: get_u64(bytes, 64),
+        })
+    }
+}
+
+impl<B: AsRef<[u8]>> Records<B> {
+    /// Checks all of a frame, so that every record in it is whole.
+    pub(crate) fn decode(frame: B) -> Result<Records<B>, Malformed> {
+        let bytes = frame.as_ref();
+        let rest = check(bytes, RECORDS, HEAD)?;
+        let head = Head::peek(bytes).ok_or(Malformed("too short"))?;
+        if get_u32(bytes, 8) & !(FLAG_CHECKSUMS | FLAG_BEST_EFFORT | FLAG_ANSWER) != 0 {
             return Err(Malformed("unknown flags"));
         }
         if head.lane >= head.lanes {
@@ -158,7 +184,7 @@ impl Records {
         if head.source == ANYBODY {
             return Err(Malformed("no source"));
         }
-        let left = get_u32(&bytes, 12);
+        let left = get_u32(bytes, 12);
         let (mut offset, mut end) = (0, head.start);
         for _ in 0..left {
             let (record, size) = record_at(rest, offset).ok_or(Malformed("a record that does not end"))?;
@@ -168,7 +194,7 @@ impl Records {
         if offset != rest.len() {
             return Err(Malformed("bytes behind the last record"));
         }
-        Ok(Records { head, position: head.start, end, left, offset: HEAD, bytes })
+        Ok(Records { head, position: head.start, end, left, offset: HEAD, bytes: frame })
     }
 
     /// The next record, the position where it begins in the source, and where it ends.
@@ -176,9 +202,26 @@ impl Records {
         if self.left == 0 {
             return None;
         }
-        let (record, _) = record_at(&self.bytes, self.offset)?;
+        let (record, _) = record_at(self.bytes.as_ref(), self.offset)?;
         let end = self.position.wrapping_add(record_size(record.payload.len(), self.head.checksums) as u64);
         Some((record, self.position, end))
+    }
+
+    /// Gives each record, and where it begins and ends in the source, to `take`, which says whether it is done with.
+    /// Returns whether all are.
+    pub(crate) fn each<E>(&mut self, mut take: impl FnMut(Record<'_>, u64, u64) -> Result<bool, E>) -> Result<bool, E> {
+        let bytes = self.bytes.as_ref();
+        while self.left > 0 {
+            let Some((record, size)) = record_at(bytes, self.offset) else { break };
+            let end = self.position.wrapping_add(record_size(record.payload.len(), self.head.checksums) as u64);
+            if !take(record, self.position, end)? {
+                return Ok(false);
+            }
+            self.offset += size;
+            self.position = end;
+            self.left -= 1;
+        }
+        Ok(true)
     }
 
     /// Goes on behind the next record.
@@ -201,7 +244,7 @@ impl Records {
 
     /// Bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_ref().len()
     }
 }
 
@@ -233,6 +276,11 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
+    /// An answer to a frame that is not taken.
+    pub(crate) fn refusal(head: &Head, sink: Identity, words: String) -> Ack {
+        Ack { status: Status::Refused, source: head.source, sink, lane: head.lane, next: 0, words }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; ACK_HEAD];
         put_u32(&mut bytes, 8, self.status as u32);
@@ -335,14 +383,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn head() -> impl Strategy<Value = Head> {
-        (any::<[u64; 2]>(), any::<[u64; 2]>(), 0..256_u32, any::<(bool, bool)>(), any::<(u64, u64)>()).prop_map(
-            |(source, sink, lane, (checksums, best_effort), (released, start))| Head {
+        (any::<[u64; 2]>(), any::<[u64; 2]>(), 0..256_u32, any::<(bool, bool, bool)>(), any::<(u64, u64)>()).prop_map(
+            |(source, sink, lane, (checksums, best_effort, answer), (released, start))| Head {
                 source: [source[0] | 1, source[1]],
                 sink,
                 lane,
                 lanes: lane + 1,
                 checksums,
                 best_effort,
+                answer,
                 released,
                 start,
             },

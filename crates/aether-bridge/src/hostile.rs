@@ -43,6 +43,7 @@ fn frame(random: &mut fastrand::Rng) -> Vec<u8> {
         lanes: random.choice([3, 4, 1 << 30, u32::MAX]).unwrap(),
         checksums: random.bool(),
         best_effort: random.bool(),
+        answer: random.bool(),
         released: random.u64(..),
         start: random.u64(..),
     });
@@ -98,7 +99,26 @@ fn a_stream_comes_whole_whatever_somebody_else_sends_under_its_keys() {
             let mut random = fastrand::Rng::with_seed(7);
             let frames = hostile.publisher(KEY).unwrap();
             let acks = hostile.publisher(&acknowledgements(KEY)).unwrap();
+            // What the two sides send, to be sent again when it is long past.
+            let heard = |key: &str| {
+                let (sender, heard) = std::sync::mpsc::sync_channel(100);
+                let keep = move |sample: zenoh::sample::Sample| drop(sender.try_send(sample.payload().clone()));
+                (hostile.subscriber(key, keep).unwrap(), heard)
+            };
+            let (_frames, past_frames) = heard(KEY);
+            let (_acks, past_acks) = heard(&acknowledgements(KEY));
+            let (mut old_frames, mut old_acks) = (Vec::new(), Vec::new());
             while !done.load(Relaxed) {
+                for (past, old, publisher) in
+                    [(&past_frames, &mut old_frames, &frames), (&past_acks, &mut old_acks, &acks)]
+                {
+                    if old.len() < 500 {
+                        old.extend(past.try_iter());
+                    }
+                    if let Some(again) = random.choice(old.iter()) {
+                        publisher.put(again.clone()).wait().unwrap();
+                    }
+                }
                 let (frame, ack) = (frame(&mut random), ack(&mut random));
                 frames.put(spoiled(frame, &mut random)).wait().unwrap();
                 acks.put(spoiled(ack.clone(), &mut random)).wait().unwrap();
@@ -127,7 +147,7 @@ fn a_stream_comes_whole_whatever_somebody_else_sends_under_its_keys() {
         done.store(true, Relaxed);
         stop.store(true, Relaxed);
         let ends = [out.join().unwrap().unwrap(), incoming.join().unwrap().unwrap()];
-        assert_eq!(ends[1].messages, MESSAGES as u64);
+        assert_eq!(ends[1].messages, MESSAGES as u64, "what was sent again was taken again");
         assert_eq!(ends.map(|totals| totals.dropped), [0, 0]);
         assert_eq!(next, MESSAGES);
     });

@@ -5,8 +5,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Relaxed, Release},
+        },
         mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread,
@@ -19,11 +22,11 @@ use zenoh::{Wait, bytes::ZBytes, pubsub::Publisher, pubsub::Subscriber};
 use crate::{
     LOOK, Totals,
     error::{Error, Result},
-    event::{Event, Listener, is_worth_telling},
-    frame::{ANYBODY, Ack, Head, Identity, Records, Status},
+    event::{Event, Listener, Progress, is_worth_telling},
+    frame::{ANYBODY, Ack, Head, Identity, Records},
     network::{Network, acknowledgements, check_key, network},
     outgoing::{MAX_WINDOW, SILENCE},
-    ring::Ring,
+    ring::{Refusal, Ring},
 };
 
 /// How messages arrive.
@@ -62,6 +65,8 @@ const FRAMES: usize = 4096;
 /// Bytes that they may have together: what an honest source sends at most, and what is under way twice after it was
 /// sent again.
 const BYTES: usize = 2 * MAX_WINDOW as usize;
+/// Most of them that are looked at before what waits is committed and answered.
+const TURN: usize = 16;
 /// How long a ring that can't go on answers why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -111,15 +116,19 @@ impl Incoming {
     ///
     /// # Errors
     ///
-    /// What stands in the way of a ring: [`Error::Origin`], [`Error::Released`], [`Error::Shape`], [`Error::Mode`],
-    /// [`Error::Replaced`], [`Error::Order`], [`Error::Ring`]. The other side is told. In a directory, the other rings go
-    /// on, and it is [`Event::Failed`]. [`Error::Network`] if the session was closed.
+    /// What stands in the way of a ring: [`Error::Origin`], [`Error::Released`], [`Error::Shape`], [`Error::Replaced`],
+    /// [`Error::Order`], [`Error::Ring`]. The other side is told. In a directory, the other rings go on, and it is
+    /// [`Event::Failed`]. [`Error::Network`] if the session was closed.
+    ///
+    /// What is wrong with a sender alone, such as another ring than the one that this is a copy of, ends nothing: it is
+    /// told, and it is [`Event::TurnedAway`].
     pub fn run(self, stop: &AtomicBool, listener: &Listener<'_>) -> Result<Totals> {
         match self.kind {
             Kind::Ring(mut sink, _subscriber) => {
                 let carried = sink.carry(stop, listener);
-                if let Err(error) = &carried {
-                    sink.refuse(error, stop, Some(Instant::now() + LAST_WORDS))?;
+                match &carried {
+                    Ok(()) => sink.close()?,
+                    Err(error) => sink.refuse(error, stop, Some(Instant::now() + LAST_WORDS))?,
                 }
                 carried.map(|()| sink.totals)
             }
@@ -128,7 +137,7 @@ impl Incoming {
                 while !stop.load(Relaxed) {
                     let Ok(mut sink) = sinks.recv_timeout(LOOK) else { continue };
                     threads.push(scope.spawn(move || {
-                        if let Err(error) = sink.carry(stop, listener) {
+                        if let Err(error) = sink.carry(stop, listener).and_then(|()| sink.close()) {
                             listener(&sink.key, Event::Failed { reason: error.to_string() });
                             // Its key is not served anew: what was wrong would be so again.
                             let _ = sink.refuse(&error, stop, None);
@@ -148,19 +157,55 @@ impl Incoming {
     }
 }
 
-/// The end of a queue of frames where Zenoh puts them in. It never waits: what does not fit is sent again.
+/// What Zenoh's threads and the one of a ring have in common.
+#[derive(Default)]
+struct Shared {
+    ring: Mutex<Option<Ring>>,
+    /// Whether frames wait for space in the ring: those that come wait behind them.
+    full: AtomicBool,
+    /// Whether the thread of the ring was called, and has not looked yet.
+    called: AtomicBool,
+    /// Bytes of frames that wait.
+    bytes: AtomicUsize,
+}
+
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, Option<Ring>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread of a ring hears of.
+enum Arrival {
+    Frame(Vec<u8>),
+    /// Something was committed, and the other side waits to hear of it.
+    Committed,
+}
+
+/// Where Zenoh puts frames. It never waits: what does not fit is sent again.
 struct Queue {
-    frames: SyncSender<Vec<u8>>,
-    bytes: Arc<AtomicUsize>,
+    arrivals: SyncSender<Arrival>,
+    shared: Arc<Shared>,
 }
 
 impl Queue {
     fn push(&self, payload: &ZBytes) {
-        let length = payload.len();
-        let waiting = self.bytes.fetch_add(length, Relaxed);
+        let bytes = payload.to_bytes();
+        // Mostly it is what comes next, and there is space: then it is copied once, from Zenoh's memory into the ring.
+        if !self.shared.full.load(Relaxed)
+            && let Some(answer) = self.shared.ring().as_mut().and_then(|ring| ring.put(&bytes))
+        {
+            if answer && !self.shared.called.swap(true, AcqRel) {
+                // A queue that is full will be looked at soon.
+                let _ = self.arrivals.try_send(Arrival::Committed);
+            }
+            return;
+        }
+        let length = bytes.len();
+        let waiting = self.shared.bytes.fetch_add(length, Relaxed);
         let fits = waiting == 0 || waiting.saturating_add(length) <= BYTES;
-        if !fits || self.frames.try_send(payload.to_bytes().into_owned()).is_err() {
-            self.bytes.fetch_sub(length, Relaxed);
+        if !fits || self.arrivals.try_send(Arrival::Frame(bytes.into_owned())).is_err() {
+            self.shared.bytes.fetch_sub(length, Relaxed);
         }
     }
 }
@@ -170,7 +215,7 @@ struct Directory {
     network: Network,
     path: PathBuf,
     options: InOptions,
-    queues: Mutex<HashMap<String, Option<Queue>>>,
+    queues: Mutex<HashMap<String, Option<Arc<Queue>>>>,
     sinks: std::sync::mpsc::Sender<Sink>,
 }
 
@@ -179,10 +224,13 @@ impl Directory {
         let key = sample.key_expr().as_str();
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if !queues.contains_key(key) && queues.len() < self.options.rings {
-            let queue = self.add(key);
+            let queue = self.add(key).map(Arc::new);
             queues.insert(key.to_owned(), queue);
         }
-        if let Some(Some(queue)) = queues.get(key) {
+        let queue = queues.get(key).cloned().flatten();
+        // The others need not wait for this ring.
+        drop(queues);
+        if let Some(queue) = queue {
             queue.push(sample.payload());
         }
     }
@@ -206,38 +254,40 @@ struct Sink {
     key: String,
     path: PathBuf,
     options: InOptions,
-    frames: Receiver<Vec<u8>>,
-    bytes: Arc<AtomicUsize>,
+    arrivals: Receiver<Arrival>,
+    shared: Arc<Shared>,
     publisher: Publisher<'static>,
-    ring: Option<Ring>,
     /// Of the frame that came last.
     last: Option<Head>,
-    /// Whose frames were taken, and when.
+    /// With best effort: whose frames were taken, and when.
     source: Option<(Identity, Instant)>,
     malformed: u64,
+    turned_away: u64,
     told_crowded: bool,
     totals: Totals,
+    progress: Progress,
 }
 
 impl Sink {
     fn new(network: &Network, key: &str, path: &Path, options: InOptions) -> Result<(Sink, Queue)> {
-        let (sender, frames) = sync_channel(FRAMES);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let queue = Queue { frames: sender, bytes: bytes.clone() };
+        let (sender, arrivals) = sync_channel(FRAMES);
+        let shared = Arc::<Shared>::default();
+        let queue = Queue { arrivals: sender, shared: shared.clone() };
         let publisher = network.publisher(&acknowledgements(key))?;
         let sink = Sink {
             key: key.to_owned(),
             path: path.to_owned(),
             options,
-            frames,
-            bytes,
+            arrivals,
+            shared,
             publisher,
-            ring: None,
             last: None,
             source: None,
             malformed: 0,
+            turned_away: 0,
             told_crowded: false,
             totals: Totals::default(),
+            progress: Progress::default(),
         };
         Ok((sink, queue))
     }
@@ -246,76 +296,95 @@ impl Sink {
     fn open(&mut self) -> Result<()> {
         match Ring::open(&self.path, self.options.rebind) {
             Err(Error::Ring(aether_ipc::Error::NotFound { .. })) if self.options.create.is_some() => Ok(()),
-            opened => opened.map(|ring| self.ring = Some(ring)),
+            opened => opened.map(|ring| *self.shared.ring() = Some(ring)),
         }
     }
 
     fn carry(&mut self, stop: &AtomicBool, listener: &Listener<'_>) -> Result<()> {
         while !stop.load(Relaxed) {
-            let full = self.ring.as_ref().is_some_and(Ring::is_full);
+            let full = self.shared.full.load(Relaxed);
             let first = match full {
-                true => self.frames.try_recv().ok(),
-                false => match self.frames.recv_timeout(LOOK) {
+                true => self.arrivals.try_recv().ok(),
+                false => match self.arrivals.recv_timeout(LOOK) {
                     Err(RecvTimeoutError::Disconnected) => {
                         return Err(Error::Network { reason: "the session was closed".to_owned() });
                     }
                     received => received.ok(),
                 },
             };
-            let mut next = first;
-            while let Some(frame) = next {
-                self.take(frame, listener)?;
-                next = self.frames.try_recv().ok();
+            // Before the look: what is committed later calls again.
+            self.shared.called.store(false, Release);
+            let (mut next, mut turn) = (first, 0);
+            while let Some(arrival) = next {
+                if let Arrival::Frame(frame) = arrival {
+                    self.take(frame, listener)?;
+                }
+                turn += 1;
+                next = if turn < TURN { self.arrivals.try_recv().ok() } else { None };
             }
-            let Some(ring) = &mut self.ring else { continue };
-            let (messages, freed) = ring.commit()?;
-            self.bytes.fetch_sub(freed, Relaxed);
-            self.totals.messages += messages;
-            if messages == 0 && full {
-                self.totals.messages += ring.wait_for_space()?;
-            }
-            let sink = ring.place.identity;
-            let answers = ring.answers();
-            ring.place.check()?;
-            for (lane, source, status, next) in answers {
-                self.answer(Ack { status, source, sink, lane, next, words: String::new() })?;
-            }
+            self.step(full)?;
+            self.progress.tell(&self.key, self.totals, listener);
         }
         Ok(())
+    }
+
+    /// Commits what waits, and answers.
+    fn step(&mut self, was_full: bool) -> Result<()> {
+        let mut guard = self.shared.ring();
+        let Some(ring) = guard.as_mut() else { return Ok(()) };
+        let committed = ring.commit().and_then(|freed| {
+            self.shared.bytes.fetch_sub(freed, Relaxed);
+            let full = ring.is_full();
+            self.shared.full.store(full, Relaxed);
+            if was_full && full { ring.wait_for_space() } else { Ok(()) }
+        });
+        self.totals.messages += ring.count();
+        let checked = committed.and_then(|()| ring.place.check());
+        let answers = ring.answers();
+        drop(guard);
+        checked?;
+        answers.into_iter().try_for_each(|answer| self.answer(answer))
     }
 
     fn answer(&self, ack: Ack) -> Result<()> {
         self.publisher.put(ack.encode()).wait().map_err(network)
     }
 
+    /// Lets go of the ring, and tells the other side how far it came.
+    fn close(&mut self) -> Result<()> {
+        let Some(mut ring) = self.shared.ring().take() else { return Ok(()) };
+        self.totals.messages += ring.count();
+        let answers = ring.answers();
+        drop(ring);
+        answers.into_iter().try_for_each(|answer| self.answer(answer))
+    }
+
     fn take(&mut self, frame: Vec<u8>, listener: &Listener<'_>) -> Result<()> {
         let size = frame.len();
-        let records = match Records::decode(frame) {
-            Ok(records) => records,
+        let waiting = self.waiting_bytes();
+        let taken = match Records::decode(frame) {
+            Ok(records) => self.take_records(records, listener),
             Err(malformed) => {
-                self.bytes.fetch_sub(size, Relaxed);
                 self.malformed += 1;
                 if is_worth_telling(self.malformed - 1, self.malformed) {
                     listener(&self.key, Event::Malformed { frames: self.malformed, reason: malformed.to_string() });
                 }
-                return Ok(());
+                Ok(())
             }
         };
-        let waiting = self.waiting_bytes();
-        let taken = self.take_records(records, listener);
         // Those that wait are counted until they are committed.
         let kept = self.waiting_bytes() - waiting;
-        self.bytes.fetch_sub(size - kept, Relaxed);
+        self.shared.bytes.fetch_sub(size - kept, Relaxed);
         taken
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.ring.as_ref().map_or(0, Ring::waiting_bytes)
+        self.shared.ring().as_ref().map_or(0, Ring::waiting_bytes)
     }
 
     fn take_records(&mut self, records: Records, listener: &Listener<'_>) -> Result<()> {
         let head = records.head;
-        let identity = self.ring.as_ref().map(|ring| ring.place.identity);
+        let identity = self.shared.ring().as_ref().map(|ring| ring.place.identity);
         if head.sink != ANYBODY && Some(head.sink) != identity {
             self.crowd(listener);
             return Ok(());
@@ -326,9 +395,7 @@ impl Sink {
         {
             // The ring goes on with the one that it has.
             self.crowd(listener);
-            let words = "another ring sends under this key; each ring needs a key of its own".to_owned();
-            let (source, sink) = (head.source, identity.unwrap_or(ANYBODY));
-            return self.answer(Ack { status: Status::Refused, source, sink, lane: head.lane, next: 0, words });
+            return Ok(());
         }
         if self.last.is_none() {
             listener(&self.key, Event::Linked);
@@ -337,27 +404,50 @@ impl Sink {
         if head.best_effort != self.options.best_effort {
             let words = |best_effort| if best_effort { "with --best-effort" } else { "without --best-effort" };
             let (here, there) = (words(self.options.best_effort), words(head.best_effort));
-            return Err(Error::Mode { path: self.path.clone(), here, there });
+            return self.turn_away(&head, &Error::Mode { path: self.path.clone(), here, there }, listener);
         }
-        if self.ring.is_none() {
-            self.ring = Some(self.make(&head)?);
+        if identity.is_none() {
+            let ring = self.make(&head)?;
+            *self.shared.ring() = Some(ring);
         }
-        let Some(ring) = &mut self.ring else { return Ok(()) };
-        let taken = if head.best_effort { ring.take_best_effort(records) } else { ring.take(records) }?;
-        self.source = Some((head.source, Instant::now()));
-        self.totals.messages += taken.messages;
-        let before = self.totals.dropped;
-        self.totals.dropped += taken.dropped;
-        if is_worth_telling(before, self.totals.dropped) {
-            listener(&self.key, Event::Dropped { messages: self.totals.dropped });
+        let taken = {
+            let mut guard = self.shared.ring();
+            let Some(ring) = guard.as_mut() else { return Ok(()) };
+            match head.best_effort {
+                true => ring.take_best_effort(records).map(|dropped| {
+                    self.source = Some((head.source, Instant::now()));
+                    let before = self.totals.dropped;
+                    self.totals.dropped += dropped;
+                    let messages = self.totals.dropped;
+                    is_worth_telling(before, messages).then_some(Event::Dropped { messages })
+                }),
+                false => ring.take(records),
+            }
+        };
+        match taken {
+            Ok(event) => {
+                event.into_iter().for_each(|event| listener(&self.key, event));
+                Ok(())
+            }
+            Err(Refusal::Sender(error)) => self.turn_away(&head, &error, listener),
+            Err(Refusal::End(error)) => Err(error),
         }
-        Ok(())
     }
 
     fn crowd(&mut self, listener: &Listener<'_>) {
         if !std::mem::replace(&mut self.told_crowded, true) {
             listener(&self.key, Event::Crowded);
         }
+    }
+
+    /// Tells a sender why, and goes on: whose copy this is may still come.
+    fn turn_away(&mut self, head: &Head, error: &Error, listener: &Listener<'_>) -> Result<()> {
+        self.turned_away += 1;
+        if is_worth_telling(self.turned_away - 1, self.turned_away) {
+            listener(&self.key, Event::TurnedAway { frames: self.turned_away, reason: error.to_string() });
+        }
+        let sink = self.shared.ring().as_ref().map_or(ANYBODY, |ring| ring.place.identity);
+        self.answer(Ack::refusal(head, sink, error.to_string()))
     }
 
     fn make(&self, head: &Head) -> Result<Ring> {
@@ -372,19 +462,18 @@ impl Sink {
     /// Says why nothing more is taken, to whoever sends.
     fn refuse(&mut self, error: &Error, stop: &AtomicBool, until: Option<Instant>) -> Result<()> {
         let words = error.to_string();
+        let identity = self.shared.ring().take().map(|ring| ring.place.identity);
         while !stop.load(Relaxed) && until.is_none_or(|until| Instant::now() < until) {
-            if let Some(Head { source, lane, .. }) = self.last.take() {
-                let sink = self.ring.as_ref().map_or(ANYBODY, |ring| ring.place.identity);
-                self.answer(Ack { status: Status::Refused, source, sink, lane, next: 0, words: words.clone() })?;
+            if let Some(head) = self.last.take() {
+                self.answer(Ack::refusal(&head, identity.unwrap_or(ANYBODY), words.clone()))?;
             }
-            match self.frames.recv_timeout(LOOK) {
-                Ok(frame) => {
-                    self.bytes.fetch_sub(frame.len(), Relaxed);
-                    let identity = self.ring.as_ref().map(|ring| ring.place.identity);
+            match self.arrivals.recv_timeout(LOOK) {
+                Ok(Arrival::Frame(frame)) => {
+                    self.shared.bytes.fetch_sub(frame.len(), Relaxed);
                     let mine = |head: &Head| head.sink == ANYBODY || Some(head.sink) == identity;
                     self.last = Records::decode(frame).ok().map(|records| records.head).filter(mine);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Arrival::Committed) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
@@ -399,22 +488,26 @@ mod tests {
     #[test]
     fn frames_that_nobody_takes_are_held_up_to_a_limit() {
         for size in [1, 1 << 20] {
-            let (sender, frames) = sync_channel(FRAMES);
-            let queue = Queue { frames: sender, bytes: Arc::default() };
+            let (sender, arrivals) = sync_channel(FRAMES);
+            let queue = Queue { arrivals: sender, shared: Arc::default() };
             let frame = ZBytes::from(vec![0; size]);
             for _ in 0..2 * FRAMES {
                 queue.push(&frame);
             }
-            let held: usize = frames.try_iter().map(|frame| frame.len()).sum();
+            let length = |arrival| match arrival {
+                Arrival::Frame(frame) => frame.len(),
+                Arrival::Committed => 0,
+            };
+            let held: usize = arrivals.try_iter().map(length).sum();
             assert_eq!(held, (FRAMES * size).min(BYTES));
-            assert_eq!(queue.bytes.load(Relaxed), held);
+            assert_eq!(queue.shared.bytes.load(Relaxed), held);
         }
         // One that is larger than all is taken alone.
-        let (sender, frames) = sync_channel(FRAMES);
-        let queue = Queue { frames: sender, bytes: Arc::default() };
+        let (sender, arrivals) = sync_channel(FRAMES);
+        let queue = Queue { arrivals: sender, shared: Arc::default() };
         queue.push(&ZBytes::from(vec![0; BYTES + 1]));
         queue.push(&ZBytes::from(vec![0]));
-        assert_eq!(frames.try_iter().count(), 1);
+        assert_eq!(arrivals.try_iter().count(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,8 @@ use zenoh::{Wait, pubsub::Publisher, pubsub::Subscriber};
 use crate::{
     LOOK, Totals,
     error::{Error, Result},
-    event::{Event, Listener},
-    frame::{ANYBODY, Ack, Head, Identity, MAX_PAYLOAD, Status, Writer},
+    event::{Event, Listener, Progress, is_worth_telling},
+    frame::{ANYBODY, Ack, Head, Identity, MAX_PAYLOAD, Malformed, Status, Writer},
     identity::Place,
     network::{Network, acknowledgements, check_key, network},
     telemetry,
@@ -32,7 +33,7 @@ pub const MAX_WINDOW: u64 = 64 << 20;
 #[non_exhaustive]
 pub struct OutOptions {
     /// Bytes of each lane that may be under way before the other side has committed them, from [`MIN_WINDOW`] to
-    /// [`MAX_WINDOW`]. No more go through a lane in a round trip.
+    /// [`MAX_WINDOW`], which is also the most for all lanes together. No more go through in a round trip.
     pub window: u64,
     /// The name of the consumer in a ring for many: `bridge` if there is none here. Its place is kept while it is away.
     pub name: Option<String>,
@@ -54,7 +55,7 @@ pub struct Outgoing {
     consumer: Consumer,
     shape: Info,
     publisher: Publisher<'static>,
-    acks: Receiver<Ack>,
+    acks: Receiver<Result<Ack, Malformed>>,
     _subscriber: Subscriber<()>,
 }
 
@@ -80,13 +81,11 @@ impl Outgoing {
         };
         let (sender, acks) = sync_channel(ACKS);
         let subscriber = network.subscriber(&acknowledgements(&key), move |sample| {
-            if let Ok(ack) = Ack::decode(&sample.payload().to_bytes()) {
-                let _ = sender.try_send(ack);
-            }
+            let _ = sender.try_send(Ack::decode(&sample.payload().to_bytes()));
         })?;
         let publisher = network.publisher(&key)?;
         let mut options = options;
-        options.window = options.window.clamp(MIN_WINDOW, MAX_WINDOW);
+        options.window = options.window.clamp(MIN_WINDOW, MIN_WINDOW.max(MAX_WINDOW / shape.lanes.len().max(1) as u64));
         Ok(Outgoing { key, options, place, consumer, shape, publisher, acks, _subscriber: subscriber })
     }
 
@@ -124,11 +123,14 @@ impl Outgoing {
             started: now,
             told_silent: false,
             told_crowded: false,
+            malformed: 0,
             totals: Totals::default(),
+            progress: Progress::default(),
             listener,
         };
         while !stop.load(Relaxed) {
             sender.step()?;
+            sender.progress.tell(sender.key, sender.totals, listener);
         }
         Ok(sender.totals)
     }
@@ -142,6 +144,8 @@ const MAX_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 /// Without a word for so long, the other side may be replaced by another one, and people are told.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+/// How often the processor is given away before a sleep.
+const YIELDS: u32 = 8;
 /// How late an acknowledgement may be seen while messages may come.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -158,11 +162,14 @@ struct Lane {
     timed: Option<(u64, Instant)>,
     /// Where it was gone back to for a gap; once is enough.
     rewound: Option<u64>,
+    /// Up to where, and when, an answer was asked for.
+    asked: (u64, Instant),
 }
 
 impl Lane {
     fn new(now: Instant) -> Lane {
-        Lane { asking: true, deadline: now, patience: PATIENCE, round_trip: PATIENCE, timed: None, rewound: None }
+        let (patience, round_trip) = (PATIENCE, PATIENCE);
+        Lane { asking: true, deadline: now, patience, round_trip, timed: None, rewound: None, asked: (0, now) }
     }
 
     fn ask(&mut self, now: Instant) {
@@ -181,7 +188,7 @@ struct Sender<'a> {
     place: Place,
     reader: ReadAhead,
     publisher: Publisher<'static>,
-    acks: Receiver<Ack>,
+    acks: Receiver<Result<Ack, Malformed>>,
     lanes: Vec<Lane>,
     /// The ring on the other side.
     sink: Option<Identity>,
@@ -189,14 +196,16 @@ struct Sender<'a> {
     started: Instant,
     told_silent: bool,
     told_crowded: bool,
+    malformed: u64,
     totals: Totals,
+    progress: Progress,
     listener: &'a Listener<'a>,
 }
 
 impl Sender<'_> {
     fn step(&mut self) -> Result<()> {
         while let Ok(ack) = self.acks.try_recv() {
-            self.take(&ack)?;
+            self.hear(ack)?;
         }
         let mut sent = false;
         for lane in 0..self.reader.lanes() {
@@ -226,7 +235,8 @@ impl Sender<'_> {
                 state.deadline = now + state.patience;
                 state.patience = (2 * state.patience).min(MAX_PATIENCE.max(2 * state.round_trip));
                 let sink = self.sink_if_alive();
-                let question = Writer::new(self.head(lane, self.reader.released(lane), sink.unwrap_or(ANYBODY)));
+                let mut question = Writer::new(self.head(lane, self.reader.released(lane), sink.unwrap_or(ANYBODY)));
+                question.ask();
                 self.publish(question)?;
             }
             return Ok(false);
@@ -256,11 +266,21 @@ impl Sender<'_> {
                 None => Ok(false),
             };
         }
+        // Often enough that neither the window nor the source fills up meanwhile, and now and then when nothing follows. If
+        // nobody asks, the other side still answers before patience is at its end.
+        let often = self.window.min(self.capacity) / 4;
+        let end = self.reader.position(lane);
+        let is_last = !self.reader.has_more(lane);
         let state = &mut self.lanes[lane as usize];
         if unacknowledged == 0 {
             state.deadline = now + state.patience;
         }
-        state.timed.get_or_insert((self.reader.position(lane), now));
+        let (asked, when) = state.asked;
+        if is_last && now - when >= TICK || end.wrapping_sub(asked) >= often {
+            writer.ask();
+            state.asked = (end, now);
+            state.timed.get_or_insert((end, now));
+        }
         self.publish(writer)?;
         Ok(true)
     }
@@ -273,6 +293,7 @@ impl Sender<'_> {
             lanes: self.reader.lanes(),
             checksums: self.checksums,
             best_effort: false,
+            answer: false,
             released: self.reader.released(lane),
             start,
         }
@@ -285,6 +306,20 @@ impl Sender<'_> {
     /// One that has not been heard of for long may be another one by now.
     fn sink_if_alive(&self) -> Option<Identity> {
         self.sink.filter(|_| self.heard.is_some_and(|heard| heard.elapsed() < SILENCE))
+    }
+
+    fn hear(&mut self, ack: Result<Ack, Malformed>) -> Result<()> {
+        match ack {
+            Ok(ack) => self.take(&ack),
+            Err(malformed) => {
+                self.malformed += 1;
+                if is_worth_telling(self.malformed - 1, self.malformed) {
+                    let event = Event::Malformed { frames: self.malformed, reason: malformed.to_string() };
+                    (self.listener)(self.key, event);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn take(&mut self, ack: &Ack) -> Result<()> {
@@ -308,7 +343,9 @@ impl Sender<'_> {
         self.told_silent = false;
         self.heard = Some(now);
         if self.sink != Some(ack.sink) {
-            self.sink = Some(ack.sink);
+            if self.sink.replace(ack.sink).is_some() {
+                (self.listener)(self.key, Event::Succeeded);
+            }
             // What another one was asked, or had in its hands, says nothing about this one.
             for (lane, state) in (0..).zip(&mut self.lanes) {
                 self.reader.rewind(lane);
@@ -377,6 +414,14 @@ impl Sender<'_> {
         // Either there is more than may be sent, or the producer may be waiting for space.
         let stuck = lanes().any(|(lane, _)| self.reader.has_more(lane) || under_way(lane) >= self.capacity / 2);
         if open && !stuck {
+            let yields = if waits { YIELDS } else { 0 };
+            // Messages that follow one another closely are not slept for: whoever writes them may need the processor.
+            for _ in 0..yields {
+                thread::yield_now();
+                if lanes().any(|(lane, _)| self.reader.has_more(lane)) {
+                    return Ok(());
+                }
+            }
             return match self.reader.wait_within(if waits { TICK } else { LOOK }) {
                 Ok(()) | Err(aether_ipc::Error::TimedOut { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
@@ -385,7 +430,7 @@ impl Sender<'_> {
         let due = lanes().filter(|(lane, state)| state.asking || under_way(*lane) > 0).map(|(_, state)| state.deadline);
         let due = due.min().map_or(LOOK, |due| due.saturating_duration_since(Instant::now()));
         match self.acks.recv_timeout(due.min(if open { TICK } else { LOOK })) {
-            Ok(ack) => self.take(&ack),
+            Ok(ack) => self.hear(ack),
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => Err(Error::Network { reason: "the session was closed".to_owned() }),
         }

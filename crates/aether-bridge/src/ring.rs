@@ -10,7 +10,8 @@ use aether_ipc::{Buffer, Format, Info, Origin, Producer};
 
 use crate::{
     error::{Error, Result},
-    frame::{ANYBODY, Head, Identity, Records, Status},
+    event::Event,
+    frame::{ANYBODY, Ack, Head, Identity, Records, Status},
     identity::Place,
     telemetry::Gaps,
 };
@@ -26,6 +27,10 @@ pub(crate) struct Ring {
     shape: Info,
     lanes: Vec<Lane>,
     rebind: bool,
+    /// Whose records are in it, or go in now: for a run, no other's do.
+    source: Option<Identity>,
+    /// Messages that were told of.
+    counted: u64,
     gaps: Gaps,
 }
 
@@ -37,19 +42,26 @@ struct Lane {
     bytes: usize,
     /// Whose frame came last.
     source: Identity,
-    /// Where the last of those that wait ends in the source, or, before there was any, where it would begin.
+    /// Where the last of those that wait ends in the source.
     end: u64,
-    /// Whether a new source may take the place of the old one, once.
-    rebind: bool,
+    /// Where a new copy has to begin, until it does.
+    begin: Option<u64>,
     answer: Option<Status>,
     told: Instant,
 }
 
-/// What became of a frame at once, as it does with best effort.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    pub(crate) messages: u64,
-    pub(crate) dropped: u64,
+/// Why a frame is not taken.
+pub(crate) enum Refusal {
+    /// This ring can go on no further.
+    End(Error),
+    /// It is the sender who has to change something; others may go on.
+    Sender(Error),
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    fn from(error: E) -> Refusal {
+        Refusal::End(error.into())
+    }
 }
 
 impl Ring {
@@ -72,7 +84,8 @@ impl Ring {
 
     fn of(place: Place, buffer: Buffer, rebind: bool) -> Result<Ring> {
         let shape = buffer.observer().info()?;
-        let ring = Ring { place, buffer, shape, lanes: Vec::new(), rebind, gaps: Gaps::default() };
+        let (lanes, gaps) = (Vec::new(), Gaps::default());
+        let ring = Ring { place, buffer, shape, lanes, rebind, source: None, counted: 0, gaps };
         if ring.shape.format == Format::Classic {
             return Err(ring.misfit("the classic format, which has no room to say where to go on", "the extended one"));
         }
@@ -91,13 +104,14 @@ impl Ring {
     }
 
     /// Takes the roles of all the lanes that the source has, if this was not done yet.
-    fn take_lanes(&mut self, head: &Head) -> Result<()> {
+    fn take_lanes(&mut self, head: &Head) -> Result<(), Refusal> {
         if self.shape.checksums != head.checksums {
             let words = |checksums| if checksums { "checksums" } else { "no checksums" };
-            return Err(self.misfit(words(self.shape.checksums), words(head.checksums)));
+            return Err(Refusal::Sender(self.misfit(words(self.shape.checksums), words(head.checksums))));
         }
+        let words = |lanes| format!("{lanes} lanes");
         if head.lanes as usize > self.shape.lanes.len() {
-            return Err(self.misfit(format!("{} lanes", self.shape.lanes.len()), format!("{} lanes", head.lanes)));
+            return Err(Refusal::Sender(self.misfit(words(self.shape.lanes.len()), words(head.lanes as usize))));
         }
         for lane in self.lanes.len() as u32..head.lanes {
             let producer = self.buffer.relay(lane)?;
@@ -108,7 +122,7 @@ impl Ring {
                 bytes: 0,
                 source: ANYBODY,
                 end: 0,
-                rebind: self.rebind,
+                begin: None,
                 answer: None,
                 told,
             });
@@ -116,47 +130,79 @@ impl Ring {
         Ok(())
     }
 
+    /// Commits a frame at once, if it is of the source that this ring has and comes next. Returns whether the source
+    /// waits for an answer, or `None` if the frame is for [`take`](Ring::take): nothing says so far that it is one.
+    pub(crate) fn put(&mut self, frame: &[u8]) -> Option<bool> {
+        let head = Head::peek(frame)?;
+        let lane = self.lanes.get_mut(head.lane as usize)?;
+        let next = Origin::Known { source: head.source, position: head.start };
+        let mine = self.source == Some(head.source) && head.sink == self.place.identity && !head.best_effort;
+        if !mine || head.checksums != self.shape.checksums || !lane.waiting.is_empty() || lane.producer.origin() != next
+        {
+            return None;
+        }
+        let mut records = Records::decode(frame).ok()?;
+        // What does not fit is taken later, and what is committed of it is stepped over then.
+        let done = fill(&mut lane.producer, self.place.path(), &mut records);
+        lane.answer.get_or_insert(Status::Taken);
+        matches!(done, Ok(true)).then_some(head.answer)
+    }
+
     /// Takes a frame to commit it when its turn comes, if it is the next one.
-    pub(crate) fn take(&mut self, records: Records) -> Result<Taken> {
+    pub(crate) fn take(&mut self, records: Records) -> Result<Option<Event>, Refusal> {
         let head = records.head;
+        let path = self.place.path().to_owned();
+        let origin = |found| Error::Origin { path: path.clone(), lane: head.lane, found };
+        if self.source.is_some_and(|source| source != head.source) {
+            return Err(Refusal::Sender(origin("is a copy of another ring")));
+        }
         self.take_lanes(&head)?;
-        let path = self.place.path();
+        // Another lane may say already whose copy this is.
+        let known = |lane: &Lane| match lane.producer.origin() {
+            Origin::Known { source, .. } => Some(source),
+            _ => None,
+        };
+        if !self.rebind && self.lanes.iter().filter_map(known).any(|source| source != head.source) {
+            return Err(Refusal::Sender(origin("is a copy of another ring")));
+        }
         let lane = &mut self.lanes[head.lane as usize];
-        let origin = |found| Error::Origin { path: path.to_owned(), lane: head.lane, found };
         lane.source = head.source;
+        let lacks = |position| head.released.wrapping_sub(position).cast_signed() > 0;
+        let mut event = None;
         let next = match lane.producer.origin() {
-            Origin::Known { source, position } if source == head.source => {
-                lane.rebind = false;
+            Origin::Known { source, position } if source == head.source && !(self.rebind && lacks(position)) => {
+                lane.begin = None;
                 if lane.waiting.is_empty() {
                     lane.end = position;
                 }
-                if head.released.wrapping_sub(position).cast_signed() > 0 {
+                if lacks(position) {
                     let released = head.released;
-                    return Err(Error::Released { path: path.to_owned(), lane: head.lane, wanted: position, released });
+                    return Err(Error::Released { path, lane: head.lane, wanted: position, released }.into());
                 }
                 lane.end
             }
-            Origin::Known { .. } if !lane.rebind => return Err(origin("is a copy of another ring")),
-            Origin::Lost if !lane.rebind => {
-                return Err(origin("was a copy, until another producer had it"));
+            Origin::Lost if !self.rebind => {
+                return Err(origin("was a copy, until another producer had it").into());
             }
             _ => {
                 // It begins with the first message that the source still has: nothing else is sure to come whole.
                 if records.count() == 0 || head.start != head.released {
                     lane.answer = Some(Status::Gap);
-                    lane.end = head.released;
-                    return Ok(Taken::default());
+                    lane.begin = Some(head.released);
+                    return Ok(None);
                 }
                 lane.producer.set_origin(head.source, head.start)?;
-                lane.rebind = false;
                 lane.end = head.start;
+                lane.begin = None;
+                event = (head.start > 0).then_some(Event::Begins { lane: head.lane, before: head.start });
                 head.start
             }
         };
+        self.source = Some(head.source);
         let end = records.end();
         if head.start.wrapping_sub(next).cast_signed() > 0 {
             lane.answer = Some(Status::Gap);
-            return Ok(Taken::default());
+            return Ok(event);
         }
         if lane.answer != Some(Status::Gap) {
             lane.answer = Some(Status::Taken);
@@ -166,19 +212,22 @@ impl Ring {
             lane.bytes += records.size();
             lane.waiting.push_back(records);
         }
-        Ok(Taken::default())
+        Ok(event)
     }
 
-    /// Commits what there is space for. Returns how many messages that were, and what memory is free again.
-    pub(crate) fn commit(&mut self) -> Result<(u64, usize)> {
-        let (mut messages, mut freed) = (0, 0);
+    /// Commits what there is space for. Returns what memory is free again.
+    pub(crate) fn commit(&mut self) -> Result<usize> {
+        let mut freed = 0;
         for lane in &mut self.lanes {
-            let before = lane.producer.offered();
-            let committed = lane.commit(self.place.path(), &mut freed);
-            messages += lane.producer.offered() - before;
-            committed?;
+            lane.commit(self.place.path(), &mut freed)?;
         }
-        Ok((messages, freed))
+        Ok(freed)
+    }
+
+    /// Messages committed since this was asked last.
+    pub(crate) fn count(&mut self) -> u64 {
+        let offered: u64 = self.lanes.iter().map(|lane| lane.producer.offered()).sum();
+        offered - std::mem::replace(&mut self.counted, offered)
     }
 
     /// Bytes of the frames that wait.
@@ -191,26 +240,27 @@ impl Ring {
         self.lanes.iter().any(|lane| !lane.waiting.is_empty())
     }
 
-    /// Sleeps for a moment, or until the first of the full lanes has space for a message. Returns how many were put.
-    pub(crate) fn wait_for_space(&mut self) -> Result<u64> {
-        let Some(lane) = self.lanes.iter_mut().find(|lane| !lane.waiting.is_empty()) else { return Ok(0) };
-        let Some(records) = lane.waiting.front_mut() else { return Ok(0) };
-        // What was committed already is stepped over by `commit`.
-        let Some((record, _, _)) = records.peek() else { return Ok(0) };
+    /// Sleeps for a moment, or until the first of the full lanes has space for a message.
+    pub(crate) fn wait_for_space(&mut self) -> Result<()> {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| !lane.waiting.is_empty()) else { return Ok(()) };
+        let Some(records) = lane.waiting.front_mut() else { return Ok(()) };
+        // What was committed already was stepped over by `commit`.
+        let Some((record, _, _)) = records.peek() else { return Ok(()) };
         match lane.producer.put_within(NAP, record.id, record.message_type, record.payload) {
             Ok(()) => {
                 records.skip();
                 lane.answer.get_or_insert(Status::Taken);
-                Ok(1)
+                Ok(())
             }
-            Err(aether_ipc::Error::TimedOut { .. }) => Ok(0),
+            Err(aether_ipc::Error::TimedOut { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What the other side has to hear: by lane, its source, what became of its frames, and where it goes on.
-    pub(crate) fn answers(&mut self) -> Vec<(u32, Identity, Status, u64)> {
+    /// What the other side has to hear.
+    pub(crate) fn answers(&mut self) -> Vec<Ack> {
         let mut answers = Vec::new();
+        let sink = self.place.identity;
         for (number, lane) in (0..).zip(&mut self.lanes) {
             let now = Instant::now();
             if lane.answer.is_none() && !lane.waiting.is_empty() && now - lane.told >= BETWEEN_WORDS {
@@ -221,74 +271,47 @@ impl Ring {
                 answer = Status::Waiting;
             }
             lane.told = now;
-            let next = match lane.producer.origin() {
-                Origin::Known { source, position } if source == lane.source => position,
-                _ => lane.end,
+            let next = match (lane.begin, lane.producer.origin()) {
+                (Some(begin), _) => begin,
+                (None, Origin::Known { position, .. }) => position,
+                _ => continue,
             };
-            answers.push((number, lane.source, answer, next));
+            answers.push(Ack { status: answer, source: lane.source, sink, lane: number, next, words: String::new() });
         }
         answers
     }
 
-    /// Puts what there is space for, and drops the rest.
-    pub(crate) fn take_best_effort(&mut self, mut records: Records) -> Result<Taken> {
+    /// Puts what there is space for, and drops the rest. Returns how many are missing by that, and before these.
+    pub(crate) fn take_best_effort(&mut self, mut records: Records) -> Result<u64, Refusal> {
         let head = records.head;
         self.take_lanes(&head)?;
         let lane = &mut self.lanes[head.lane as usize];
         if let Origin::Known { source, .. } = lane.producer.origin()
             && source != ANYBODY
         {
-            if !lane.rebind {
+            if !self.rebind {
                 let (path, found) = (self.place.path().to_owned(), "is a copy without gaps of a ring");
-                return Err(Error::Origin { path, lane: head.lane, found });
+                return Err(Error::Origin { path, lane: head.lane, found }.into());
             }
             lane.producer.set_origin(ANYBODY, 0)?;
         }
-        let count = records.count();
-        let Some(missing) = self.gaps.before(&head, count) else {
-            return Ok(Taken::default());
-        };
-        let mut messages = 0;
+        let Some(missing) = self.gaps.before(&head, records.count()) else { return Ok(0) };
         let mut batch = lane.producer.batch();
-        while let Some((record, _, _)) = records.peek() {
-            match batch.push(record.id, record.message_type, record.payload) {
-                Ok(()) => messages += 1,
-                Err(aether_ipc::Error::Full) => break,
-                Err(error) => {
-                    batch.commit();
-                    return Err(error.into());
-                }
-            }
-            records.skip();
-        }
+        let done = records.each(|record, _, _| match batch.push(record.id, record.message_type, record.payload) {
+            Ok(()) => Ok(true),
+            Err(aether_ipc::Error::Full) => Ok(false),
+            Err(error) => Err(error),
+        });
         batch.commit();
-        Ok(Taken { messages, dropped: missing + u64::from(count) - messages })
+        done?;
+        Ok(missing + u64::from(records.count()))
     }
 }
 
 impl Lane {
     fn commit(&mut self, path: &Path, freed: &mut usize) -> Result<()> {
         while let Some(records) = self.waiting.front_mut() {
-            let Origin::Known { position, .. } = self.producer.origin() else { return Ok(()) };
-            let lane = self.producer.lane();
-            let mut next = position;
-            let mut batch = self.producer.batch();
-            let outcome = loop {
-                let Some((record, start, end)) = records.peek() else { break Ok(true) };
-                if end.wrapping_sub(next).cast_signed() > 0 {
-                    if start != next {
-                        break Err(Error::Order { path: path.to_owned(), lane, found: start, expected: next });
-                    }
-                    match batch.push(record.id, record.message_type, record.payload) {
-                        Ok(()) => next = end,
-                        Err(aether_ipc::Error::Full) => break Ok(false),
-                        Err(error) => break Err(error.into()),
-                    }
-                }
-                records.skip();
-            };
-            batch.commit();
-            if !outcome? {
+            if !fill(&mut self.producer, path, records)? {
                 return Ok(());
             }
             *freed += records.size();
@@ -296,5 +319,150 @@ impl Lane {
             self.waiting.pop_front();
         }
         Ok(())
+    }
+}
+
+/// Commits the records that are not in the lane yet, as far as there is space, all with one store. Returns whether there
+/// was for all.
+fn fill<B: AsRef<[u8]>>(producer: &mut Producer, path: &Path, records: &mut Records<B>) -> Result<bool> {
+    let Origin::Known { position, .. } = producer.origin() else { return Ok(false) };
+    let lane = producer.lane();
+    let mut next = position;
+    let mut batch = producer.batch();
+    let done = records.each(|record, start, end| {
+        if end.wrapping_sub(next).cast_signed() > 0 {
+            if start != next {
+                return Err(Error::Order { path: path.to_owned(), lane, found: start, expected: next });
+            }
+            match batch.push(record.id, record.message_type, record.payload) {
+                Ok(()) => next = end,
+                Err(aether_ipc::Error::Full) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    });
+    batch.commit();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use aether_ipc::Flow;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::{Writer, record_size};
+
+    const SOURCE: Identity = [7, 7];
+    /// Some records before positions wrap.
+    const START: u64 = u64::MAX - 1023;
+
+    fn payload(id: i64) -> Vec<u8> {
+        vec![id as u8; id as usize * 5 % 40]
+    }
+
+    /// The frame with the messages from `first` on, as a source cuts it that released what stands before `released`.
+    fn frame(sink: Identity, first: i64, count: i64, released: i64) -> Vec<u8> {
+        let position =
+            |id: i64| (0..id).fold(START, |at, id| at.wrapping_add(record_size(payload(id).len(), false) as u64));
+        let (lane, lanes, checksums, best_effort, answer) = (0, 1, false, false, false);
+        let (released, start) = (position(released), position(first));
+        let head = Head { source: SOURCE, sink, lane, lanes, checksums, best_effort, answer, released, start };
+        let mut writer = Writer::new(head);
+        for id in first..first + count {
+            writer.push(id, 1, &payload(id));
+        }
+        writer.finish()
+    }
+
+    fn take(ring: &mut Ring, frame: Vec<u8>, at_once: bool) -> Result<(), Refusal> {
+        if at_once && ring.put(&frame).is_some() {
+            return Ok(());
+        }
+        ring.take(Records::decode(frame).unwrap())?;
+        ring.commit()?;
+        Ok(())
+    }
+
+    fn ring() -> (tempfile::TempDir, Ring) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring");
+        drop(Buffer::create(&path, 4096).unwrap());
+        let ring = Ring::open(&path, false).unwrap();
+        (folder, ring)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Frames come late, twice, cut otherwise after a rewind, from an earlier session, or too early; positions wrap.
+        #[test]
+        fn whatever_comes_in_whatever_order_each_record_is_committed_once_in_order(
+            strays in prop::collection::vec((0..60_i64, 1..6_i64, any::<bool>()), 0..200),
+        ) {
+            let (_folder, mut ring) = ring();
+            let sink = ring.place.identity;
+            let mut consumer = ring.buffer.consumer().unwrap();
+            take(&mut ring, frame(sink, 0, 1, 0), false).ok().unwrap();
+            let mut next = 0;
+            let mut drain = || {
+                consumer.drain(1000, |message| {
+                    assert_eq!((message.id(), message.payload()), (next, payload(next).as_slice()));
+                    next += 1;
+                    Flow::Continue
+                }).unwrap();
+                next
+            };
+            let mut strays = strays.into_iter();
+            while drain() < 60 {
+                // What was released is what the copy has, or less.
+                let has = drain();
+                if let Some((first, count, at_once)) = strays.next() {
+                    take(&mut ring, frame(sink, first, count, has.min(first)), at_once).ok().unwrap();
+                } else {
+                    take(&mut ring, frame(sink, has, 1, has), true).ok().unwrap();
+                }
+                let answer = ring.answers().pop();
+                prop_assert!(answer.is_none_or(|answer| answer.source == SOURCE && answer.sink == sink));
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_do_not_begin_where_the_last_one_ended_end_it_and_are_not_committed() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        // Right in every respect, but of a source in which other messages stand.
+        let mut writer = Writer::new(Head::peek(&frame(sink, 0, 1, 0)).unwrap());
+        writer.push(0, 1, &[0; 100]);
+        let refused = take(&mut ring, writer.finish(), true);
+        assert!(matches!(refused, Err(Refusal::End(Error::Order { .. }))));
+        assert_eq!(ring.count(), 3);
+    }
+
+    #[test]
+    fn what_the_source_released_before_the_copy_had_it_is_told_and_nothing_is_skipped_in_silence() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        let refused = take(&mut ring, frame(sink, 5, 1, 5), true);
+        assert!(matches!(refused, Err(Refusal::End(Error::Released { .. }))));
+        assert_eq!(ring.count(), 3);
+    }
+
+    #[test]
+    fn another_source_is_turned_away_and_the_first_one_goes_on() {
+        let (_folder, mut ring) = ring();
+        let sink = ring.place.identity;
+        take(&mut ring, frame(sink, 0, 3, 0), false).ok().unwrap();
+        let head = Head::peek(&frame(sink, 3, 1, 3)).unwrap();
+        let mut writer = Writer::new(Head { source: [8, 8], ..head });
+        writer.push(3, 1, &payload(3));
+        let refused = take(&mut ring, writer.finish(), true);
+        assert!(matches!(refused, Err(Refusal::Sender(Error::Origin { .. }))));
+        take(&mut ring, frame(sink, 3, 1, 3), true).ok().unwrap();
+        assert_eq!(ring.count(), 4);
     }
 }

@@ -16,7 +16,7 @@ use zenoh::{Wait, pubsub::Publisher};
 use crate::{
     LOOK, Totals,
     error::{Error, Result},
-    event::{Event, Listener, is_worth_telling},
+    event::{Event, Listener, Progress, is_worth_telling},
     frame::{ANYBODY, Head, MAX_PAYLOAD, Writer},
     identity::Place,
     network::network,
@@ -75,8 +75,10 @@ impl<'a> Broadcast<'a> {
             let (frames, queue) = sync_channel::<Vec<u8>>(QUEUE);
             let sender =
                 scope.spawn(move || queue.iter().try_for_each(|frame| publisher.put(frame).wait().map_err(network)));
+            let mut progress = Progress::default();
             while !stop.load(Relaxed) && !sender.is_finished() {
                 self.step(&frames)?;
+                progress.tell(self.key, self.totals, self.listener);
             }
             drop(frames);
             sender.join().unwrap_or_else(|_| Err(Error::Network { reason: "the sender has died".to_owned() }))?;
@@ -103,6 +105,7 @@ impl<'a> Broadcast<'a> {
                 lanes: self.lanes,
                 checksums: self.checksums,
                 best_effort: true,
+                answer: false,
                 released: self.run,
                 start: 0,
             },

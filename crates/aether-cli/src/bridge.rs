@@ -1,9 +1,18 @@
 //! `aether bridge`: rings on different machines, joined over Zenoh.
 
-use std::{path::PathBuf, sync::atomic::Ordering::Relaxed, thread};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
-use aether_bridge::{Endpoints, InOptions, Incoming, MAX_WINDOW, MIN_WINDOW, Network, OutOptions, Outgoing, Totals};
+use aether_bridge::{
+    Endpoints, Event, InOptions, Incoming, MAX_WINDOW, MIN_WINDOW, Network, OutOptions, Outgoing, Totals,
+};
 use clap::{Args, Subcommand, error::ErrorKind};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use crate::{
@@ -11,6 +20,7 @@ use crate::{
     frame::size_of_text,
     interrupt::Interrupt,
     output,
+    progress::style,
 };
 
 const EXAMPLES: &str = "\
@@ -115,7 +125,8 @@ struct Joint {
     /// Zenoh's configuration: TLS, users, access control, ...
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// At the end, print what was carried as JSON objects, one for each ring
+    /// Print what happens as JSON objects, one a line: `event` and `key` in each; `progress` at most once a second; at the
+    /// end of each ring `end`, with what was carried
     #[arg(long)]
     json: bool,
 }
@@ -131,7 +142,6 @@ fn window(text: &str) -> Result<u64, String> {
 pub(crate) fn run(args: &Bridge) -> Result {
     let interrupt = Interrupt::catch()?;
     let stop = interrupt.flag();
-    let listener = |key: &str, event| eprintln!("aether: {key}: {event}");
     match &args.half {
         Half::Out(out) => {
             let network = Network::open(&out.joint.endpoints().or_listen())?;
@@ -142,7 +152,9 @@ pub(crate) fn run(args: &Bridge) -> Result {
                 options.best_effort = out.best_effort;
                 Outgoing::new(&network, key, path, options)
             })?;
-            carry(&out.joint, &interrupt, halves, |half: Outgoing| half.run(stop, &listener))
+            carry(&out.joint, &interrupt, halves, |half: Outgoing, report| {
+                half.run(stop, &|key, event| report.tell(key, &event))
+            })
         }
         Half::In(incoming) => {
             let network = Network::open(&incoming.joint.endpoints().or_connect())?;
@@ -154,7 +166,9 @@ pub(crate) fn run(args: &Bridge) -> Result {
                 options.rings = incoming.rings;
                 Incoming::new(&network, key, path, options)
             })?;
-            carry(&incoming.joint, &interrupt, halves, |half: Incoming| half.run(stop, &listener))
+            carry(&incoming.joint, &interrupt, halves, |half: Incoming, report| {
+                half.run(stop, &|key, event| report.tell(key, &event))
+            })
         }
     }
 }
@@ -176,23 +190,71 @@ impl Joint {
     }
 }
 
+/// What people and programs hear while it goes on.
+struct Report<'a> {
+    json: bool,
+    /// On a terminal only.
+    bar: ProgressBar,
+    carried: Mutex<HashMap<String, u64>>,
+    interrupt: &'a Interrupt,
+    /// Why nothing can be printed any more.
+    broken: Mutex<Option<Failure>>,
+}
+
+impl<'a> Report<'a> {
+    fn new(json: bool, interrupt: &'a Interrupt) -> Report<'a> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(style("{spinner} {human_pos} messages were carried, {per_sec}"));
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Report { json, bar, carried: Mutex::default(), interrupt, broken: Mutex::default() }
+    }
+
+    fn tell(&self, key: &str, event: &Event) {
+        let name = event.name();
+        if let Event::Progress(Totals { messages, dropped }) = event {
+            let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+            carried.insert(key.to_owned(), *messages);
+            self.bar.set_position(carried.values().sum());
+            self.print(&json!({ "event": name, "key": key, "messages": messages, "dropped": dropped }));
+        } else {
+            self.say(&format!("{key}: {event}"));
+            self.print(&json!({ "event": name, "key": key, "text": event.to_string() }));
+        }
+    }
+
+    fn say(&self, words: &str) {
+        self.bar.suspend(|| eprintln!("aether: {words}"));
+    }
+
+    /// Nobody reads any more: that ends it.
+    fn print(&self, object: &serde_json::Value) {
+        if self.json
+            && let Err(failure) = output::json(object)
+        {
+            self.interrupt.flag().store(true, Relaxed);
+            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        }
+    }
+}
+
 /// Each ring in a thread of its own. One that can't go on does not stop the others.
 fn carry<H: Send>(
     joint: &Joint,
     interrupt: &Interrupt,
     halves: Vec<H>,
-    run: impl Fn(H) -> aether_bridge::Result<Totals> + Sync,
+    run: impl Fn(H, &Report<'_>) -> aether_bridge::Result<Totals> + Sync,
 ) -> Result {
-    let run = &run;
+    let report = Report::new(joint.json, interrupt);
+    let (run, report) = (&run, &report);
     let several = halves.len() > 1;
     let ended: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = halves
             .into_iter()
             .map(|half| {
                 scope.spawn(move || {
-                    let ended = run(half);
+                    let ended = run(half, report);
                     if let (true, Err(error)) = (several, &ended) {
-                        eprintln!("aether: {error}");
+                        report.say(&error.to_string());
                     }
                     ended
                 })
@@ -200,6 +262,10 @@ fn carry<H: Send>(
             .collect();
         threads.into_iter().map(|thread| thread.join()).collect()
     });
+    report.bar.finish_and_clear();
+    if let Some(failure) = report.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(failure);
+    }
     let mut carried = Totals::default();
     let mut failed = None;
     for ((path, key), ended) in joint.path.iter().zip(&joint.key).zip(ended) {
@@ -218,7 +284,8 @@ fn carry<H: Send>(
         carried.dropped += totals.dropped;
         if joint.json {
             let Totals { messages, dropped } = totals;
-            output::json(&json!({ "path": path, "key": key, "messages": messages, "dropped": dropped }))?;
+            let end = json!({ "event": "end", "path": path, "key": key, "messages": messages, "dropped": dropped });
+            output::json(&end)?;
         }
     }
     match failed {

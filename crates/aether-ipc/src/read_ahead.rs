@@ -1,6 +1,6 @@
 //! `ReadAhead`: reading messages now and releasing them later.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     consumer::{Consumer, Flow, Message},
@@ -36,7 +36,20 @@ use crate::{
 #[derive(Debug)]
 pub struct ReadAhead {
     consumer: Consumer,
+    /// By lane: what was read and not released, so that releasing it need not count it again.
+    stretches: Vec<VecDeque<Stretch>>,
 }
+
+/// Messages that were read one after the other.
+#[derive(Debug)]
+struct Stretch {
+    start: u64,
+    end: u64,
+    count: usize,
+}
+
+/// Bytes from which on a stretch grows no more.
+const LONG: u64 = 32 << 10;
 
 impl ReadAhead {
     /// Goes on where the consumer is.
@@ -50,7 +63,8 @@ impl ReadAhead {
                 "a ring that drops the oldest keeps nothing that could be released later (a bridge takes it with --best-effort)",
             ));
         }
-        Ok(ReadAhead { consumer })
+        let stretches = (0..consumer.lanes()).map(|_| VecDeque::new()).collect();
+        Ok(ReadAhead { consumer, stretches })
     }
 
     /// How many lanes there are.
@@ -93,7 +107,16 @@ impl ReadAhead {
                 break;
             }
         }
-        self.consumer.end_of_mut(index).advance(position.wrapping_sub(run.start));
+        if count > 0 {
+            self.consumer.end_of_mut(index).advance(position.wrapping_sub(run.start));
+            match self.stretches[index].back_mut() {
+                Some(last) if last.end.wrapping_sub(last.start) < LONG => {
+                    last.end = position;
+                    last.count += count;
+                }
+                _ => self.stretches[index].push_back(Stretch { start: run.start, end: position, count }),
+            }
+        }
         Ok(count)
     }
 
@@ -111,22 +134,35 @@ impl ReadAhead {
         let index = lane as usize;
         self.consumer.look_into(index)?;
         let run = self.consumer.run_from(index, self.released(lane), usize::MAX);
-        if position.wrapping_sub(run.start) > run.end.wrapping_sub(run.start) {
+        let wanted = position.wrapping_sub(run.start);
+        if wanted > run.end.wrapping_sub(run.start) {
             return Ok(None);
         }
-        let mut at = run.start;
-        let mut count = 0;
+        let whole = |stretch: &&Stretch| stretch.end.wrapping_sub(run.start) <= wanted;
+        let (mut at, mut count, mut stretches) = (run.start, 0, 0);
+        for stretch in self.stretches[index].iter().take_while(whole) {
+            at = stretch.end;
+            count += stretch.count;
+            stretches += 1;
+        }
+        let mut rest = 0;
         while position.wrapping_sub(at).cast_signed() > 0 {
             // SAFETY: as in `read`; the bytes behind the header are not looked at.
             let header = unsafe { run.header(at) };
             (_, at) = header.map_err(|error| self.consumer.explain(error))?;
-            count += 1;
+            rest += 1;
         }
         if at != position {
             return Ok(None);
         }
+        count += rest;
         if count > 0 {
             self.consumer.release_to(index, position, count)?;
+            self.stretches[index].drain(..stretches);
+            if let Some(first) = self.stretches[index].front_mut() {
+                first.start = position;
+                first.count = first.count.saturating_sub(rest);
+            }
         }
         Ok(Some(count))
     }
@@ -138,6 +174,7 @@ impl ReadAhead {
     /// If there is no such lane.
     pub fn rewind(&mut self, lane: u32) {
         self.consumer.end_of_mut(lane as usize).rewind();
+        self.stretches[lane as usize].clear();
     }
 
     /// Where the next message to read stands in a lane.

@@ -6,7 +6,7 @@ use aether_ipc::{Buffer, Error, Observer};
 use rustix::process::Signal;
 
 use super::{Rings, consume, endpoint, kind, link::Link, payload, produce};
-use crate::common::{Run, eventually};
+use crate::common::{Run, Terminal, eventually, holds};
 
 /// Bytes that wait for the slowest consumer.
 fn waiting(observer: &Observer) -> u64 {
@@ -86,6 +86,27 @@ fn a_link_that_is_held_for_a_while_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_bridge_whose_link_is_stuck_ends_when_it_is_told_to() {
+    let options = Buffer::options().capacity(32 << 20);
+    let rings = Rings::new(&options, &options);
+    let source = Buffer::open(&rings.source.ring).unwrap();
+    let listen = endpoint();
+    let link = Link::to(&listen, Duration::ZERO);
+    let mut outgoing = rings.start_out(&["--listen", &listen, "--window", "32MiB"]);
+    let mut incoming = rings.start_in(&["--connect", link.endpoint()]);
+    rings.source.send("1\n");
+    eventually("a message", || rings.sink.waiting() == 1);
+    link.hold(true);
+    let mut producer = source.producer().unwrap();
+    // More than the system takes on the way.
+    while !matches!(producer.offer(2, 0, &[2; 60_000]), Err(Error::Full)) {}
+    outgoing.signal(Signal::INT);
+    outgoing.end().with(130);
+    incoming.signal(Signal::INT);
+    incoming.end().with(130);
+}
+
+#[test]
 fn a_ring_for_many_is_left_by_name_and_a_classic_one_too() {
     let many = Buffer::options().capacity(64 << 10).consumers(3);
     let classic = Buffer::options().capacity(64 << 10).classic(true);
@@ -155,10 +176,30 @@ fn two_rings_share_a_process_and_one_that_ends_does_not_stop_the_other() {
     send(&second);
     eventually("two more", || second.sink.waiting() == 4 && second.source.waiting() == 0);
     incoming.signal(Signal::INT);
-    let carried = incoming.end().with(130).json();
-    assert_eq!(carried.iter().map(|ring| ring["messages"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 4]);
+    let told = incoming.end().with(130).json();
+    let named = |event: &str| told.iter().filter(|object| object["event"] == event).collect::<Vec<_>>();
+    let number = |object: &&serde_json::Value| object["messages"].as_u64().unwrap();
+    assert_eq!(named("end").iter().map(number).collect::<Vec<_>>(), [2, 4]);
+    for key in ["a/one", "a/two"] {
+        assert!(named("linked").iter().any(|object| object["key"] == key), "{told:?}");
+        assert!(named("progress").iter().any(|object| object["key"] == key && number(object) > 0), "{told:?}");
+    }
     outgoing.signal(Signal::INT);
     outgoing.end();
+}
+
+#[test]
+fn people_on_a_terminal_see_how_much_was_carried() {
+    let rings = Rings::plain();
+    let listen = endpoint();
+    let terminal = Terminal::new();
+    let mut outgoing = Run::start(rings.out(&["--listen", &listen]).stderr(terminal.user.try_clone().unwrap()));
+    let _incoming = rings.start_in(&["--connect", &listen]);
+    rings.source.send("1\n2\n3\n");
+    eventually("the number", || holds(&terminal.screen, "3 messages were carried"));
+    assert!(holds(&terminal.screen, "trading/quotes: the other side answers"));
+    outgoing.signal(Signal::INT);
+    outgoing.end().with(130);
 }
 
 #[test]
@@ -203,7 +244,7 @@ fn a_message_that_waited_for_nobody_comes_when_the_other_side_does() {
     // It connects in vain at first.
     let incoming = rings.start_in(&["--connect", link.endpoint()]);
     let _outgoing = rings.start_out(&["--listen", &listen]);
-    eventually("the messages", || rings.sink.waiting() == 3);
+    eventually("the messages", || rings.sink.waiting() == 3 && rings.source.waiting() == 0);
     incoming.kill().killed();
     let mut producer = Buffer::open(&rings.source.ring).unwrap().producer().unwrap();
     while !matches!(producer.offer(4, 0, &[4; 1000]), Err(Error::Full)) {}

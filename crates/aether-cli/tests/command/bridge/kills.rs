@@ -1,4 +1,5 @@
-//! Either side, and the link, die again and again; every message comes once.
+//! Either side, and the link, die again and again; every message comes once. `cargo xtask torture --bridge` asks for many
+//! more deaths than the suite has time for.
 
 use std::{env, time::Duration};
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use super::{Rings, Worker, consume, endpoint, link::Link, produce};
 use crate::common::{Run, eventually};
 
-/// `AETHER_BRIDGE_KILLS` asks for more.
+/// `cargo xtask torture --bridge` asks for more.
 fn kills() -> u64 {
     env::var("AETHER_BRIDGE_KILLS").map_or(16, |text| text.parse().expect("a number in AETHER_BRIDGE_KILLS"))
 }
@@ -33,7 +34,18 @@ struct Torture {
     incoming: Option<Run>,
     producers: Vec<Worker>,
     consumer: Worker,
+    /// How often each of the kinds came.
+    deaths: [u64; KINDS.len()],
 }
+
+const KINDS: [&str; 6] = [
+    "bridge out killed",
+    "bridge in killed",
+    "link cut",
+    "both killed",
+    "bridge in killed and link cut, with frames held on the way",
+    "link cut while bridge out was stopped",
+];
 
 impl Torture {
     fn new(rings: Rings, lanes: usize) -> Torture {
@@ -43,7 +55,16 @@ impl Torture {
         let sink = Buffer::open(&rings.sink.ring).unwrap();
         let producers = (0..lanes).map(|_| produce(&source)).collect();
         let consumer = consume(&sink, lanes);
-        let mut torture = Torture { rings, listen, link, outgoing: None, incoming: None, producers, consumer };
+        let mut torture = Torture {
+            rings,
+            listen,
+            link,
+            outgoing: None,
+            incoming: None,
+            producers,
+            consumer,
+            deaths: Default::default(),
+        };
         torture.revive();
         torture
     }
@@ -66,6 +87,7 @@ impl Torture {
         for kill in 0..kills {
             // Each of the kinds comes at once after the one before, at some time later, and when all is in flow.
             self.await_messages([0, dice.below(100), dice.below(20_000)][dice.below(3) as usize]);
+            self.deaths[(kill % 6) as usize] += 1;
             match kill % 6 {
                 0 => drop(self.outgoing.take().map(|run| run.kill().killed())),
                 1 => drop(self.incoming.take().map(|run| run.kill().killed())),
@@ -109,6 +131,11 @@ impl Torture {
         }
         assert_eq!(self.rings.sink.waiting(), 0);
         assert_eq!(self.consumer.end(), sent);
+        println!();
+        for (kind, count) in KINDS.iter().zip(self.deaths) {
+            println!("{kind:60} {count:>12}");
+        }
+        println!("{:60} {sent:>12}", "messages sent, and each received once, whole and in order");
     }
 }
 

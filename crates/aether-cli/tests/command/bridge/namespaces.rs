@@ -40,11 +40,12 @@ fn ip(arguments: &str) -> bool {
 }
 
 impl Wire {
-    /// None where this process may not make namespaces, or the system has no `ip`.
+    /// None where this process may not make namespaces. Where it may, `ip` has to be there.
     fn new() -> Option<Wire> {
-        if !ip("netns add aether-a-#") {
+        if !Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status().unwrap().success() {
             return None;
         }
+        assert!(ip("netns add aether-a-#"), "`ip netns add` fails; is Debian's iproute2 installed?");
         let wire = Wire { cut: Arc::default(), lost: Arc::default(), end: Arc::default() };
         assert!(ip("netns add aether-b-#"));
         for (side, address) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24")] {
@@ -87,6 +88,11 @@ impl Wire {
                 }
             }
         });
+    }
+
+    /// Takes the interface of one side down, or up again.
+    fn set_link(&self, side: &str, state: &str) {
+        assert!(ip(&format!("-n aether-{side}-# link set in{side}# {state}")));
     }
 
     fn cut(&self, cut: bool) {
@@ -150,9 +156,10 @@ fn raw_socket(interface: &str) -> io::Result<OwnedFd> {
 #[test]
 fn between_machines_nothing_is_lost_over_a_wire_that_delays_loses_and_is_cut() {
     let Some(wire) = Wire::new() else {
-        eprintln!("not shown here: network namespaces need root and iproute2");
+        eprintln!("not shown here: network namespaces need root");
         return;
     };
+    both_find_each_other_on_loopback_if_nothing_is_said(&wire);
     let rings = Rings::plain();
     let (source, sink) = (Buffer::open(&rings.source.ring).unwrap(), Buffer::open(&rings.sink.ring).unwrap());
     let endpoint = "tcp/10.77.0.1:7447";
@@ -166,12 +173,15 @@ fn between_machines_nothing_is_lost_over_a_wire_that_delays_loses_and_is_cut() {
         eventually("messages over the wire", || consumer.count() > before + count);
     };
     await_messages(&consumer, 500);
-    for round in 0..3 {
-        wire.cut(true);
+    for round in 0..4 {
+        match round {
+            3 => wire.set_link("b", "down"),
+            _ => wire.cut(true),
+        }
         let near = source.observer();
         eventually("the source to be full", || near.info().unwrap().available_bytes() > (64 << 10) - 400);
         match round {
-            0 => {}
+            0 | 3 => {}
             1 => {
                 outgoing.kill().killed();
                 outgoing = start_out();
@@ -181,7 +191,10 @@ fn between_machines_nothing_is_lost_over_a_wire_that_delays_loses_and_is_cut() {
                 incoming = start_in();
             }
         }
-        wire.cut(false);
+        match round {
+            3 => wire.set_link("b", "up"),
+            _ => wire.cut(false),
+        }
         await_messages(&consumer, 500);
     }
     let sent = producer.end();
@@ -190,4 +203,21 @@ fn between_machines_nothing_is_lost_over_a_wire_that_delays_loses_and_is_cut() {
     assert!(wire.lost.load(Relaxed) > 0, "nothing was lost on the way");
     outgoing.kill();
     incoming.kill();
+}
+
+/// The port is the same for all: only in a namespace is it sure to be free.
+fn both_find_each_other_on_loopback_if_nothing_is_said(wire: &Wire) {
+    let rings = Rings::plain();
+    rings.source.send("1\n");
+    let (outgoing, incoming) = (wire.run("a", &rings.out(&[])), wire.run("a", &rings.incoming(&[])));
+    eventually("the message", || rings.sink.waiting() == 1 && rings.source.waiting() == 0);
+    // From the other side of the wire there is nobody.
+    let elsewhere = Rings::plain();
+    let stranger = wire.run("b", &elsewhere.incoming(&["--connect", "tcp/10.77.0.1:7447"]));
+    rings.source.send("2\n");
+    eventually("the next one", || rings.sink.waiting() == 2);
+    for run in [outgoing, incoming, stranger] {
+        run.kill();
+    }
+    assert_eq!(elsewhere.sink.waiting(), 0);
 }

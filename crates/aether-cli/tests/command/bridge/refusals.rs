@@ -29,6 +29,16 @@ fn refused(rings: &Rings, words: &[&str]) {
     incoming.end().with(1).says(words).says(&[rings.sink.name()]);
 }
 
+/// Who sends ends, and says why; the other side says so too, and waits for whom it is meant for.
+#[track_caller]
+fn turned_away(rings: &Rings, words: &[&str]) {
+    let listen = endpoint();
+    let mut incoming = rings.start_in(&["--listen", &listen]);
+    rings.start_out(&["--connect", &listen]).end().with(1).says(&["refused by the other side"]).says(words);
+    incoming.signal(Signal::INT);
+    incoming.end().with(130).says(&["turned away", rings.sink.name()]).says(words);
+}
+
 fn make_anew(rings: &Rings) {
     fs::remove_file(&rings.source.ring).unwrap();
     Buffer::create(&rings.source.ring, 64 << 10).unwrap();
@@ -41,7 +51,7 @@ fn a_source_that_was_made_anew_is_refused_until_the_copy_is_bound_to_it() {
     carry(&rings, 2);
     make_anew(&rings);
     rings.source.send("3\n4\n5\n");
-    refused(&rings, &["lane 0 is a copy of another ring", "--rebind"]);
+    turned_away(&rings, &["lane 0 is a copy of another ring", "--rebind"]);
     assert_eq!((rings.source.waiting(), rings.sink.waiting()), (3, 2));
     let listen = endpoint();
     let rebound = rings.start_in(&["--listen", &listen, "--rebind"]);
@@ -98,6 +108,14 @@ fn a_file_brought_back_from_a_copy_is_noticed_on_either_side() {
     let newest = fs::read(&rings.sink.ring).unwrap();
     bring_back(&rings.sink.ring, &sink);
     refused(&rings, &["messages are lost", "--rebind"]);
+    // Whoever knows of it goes on without them.
+    rings.source.send("4\n");
+    {
+        let listen = endpoint();
+        let _incoming = rings.start_in(&["--listen", &listen, "--rebind"]);
+        let _outgoing = rings.start_out(&["--connect", &listen]);
+        eventually("the next one", || rings.sink.waiting() == 2 && rings.source.waiting() == 0);
+    }
     bring_back(&rings.sink.ring, &newest);
     bring_back(&rings.source.ring, &source);
     let listen = endpoint();
@@ -114,7 +132,7 @@ fn rings_that_can_not_hold_the_same_records_are_refused() {
     ] {
         let rings = Rings::new(&source, &sink);
         rings.source.send("1\n");
-        refused(&rings, &words);
+        turned_away(&rings, &words);
     }
     for (sink, words) in [
         (plain.clone().classic(true), ["classic", "extended"]),
@@ -142,8 +160,19 @@ fn both_sides_agree_on_whether_anything_may_be_lost() {
     let incoming = rings.start_in(&["--listen", &listen, "--best-effort"]);
     let outgoing = rings.start_out(&["--connect", &listen]);
     outgoing.end().with(1).says(&["refused", "start both alike"]);
-    incoming.end().with(1).says(&["with --best-effort", "without --best-effort"]);
+    incoming.kill().says(&["turned away", "with --best-effort", "without --best-effort"]);
     assert_eq!((rings.source.waiting(), rings.sink.waiting()), (1, 0));
+    // The other way round, who sends does not listen; who listens says so.
+    let listen = endpoint();
+    let (file, errors) = rings.sink.file("errors");
+    let _incoming = Run::start(rings.incoming(&["--listen", &listen]).stderr(file));
+    let _outgoing = rings.start_out(&["--connect", &listen, "--best-effort"]);
+    let mut producer = Buffer::open(&rings.source.ring).unwrap().producer().unwrap();
+    eventually("it to be told", || {
+        let _ = producer.offer(1, 0, b"x");
+        fs::read_to_string(&errors).unwrap().contains("start both alike")
+    });
+    assert_eq!(rings.sink.waiting(), 0);
 }
 
 /// Sends a message and waits for it to arrive, `count` times.
@@ -163,15 +192,10 @@ fn a_second_ring_that_sends_under_the_same_key_is_refused() {
     let _outgoing = rings.start_out(&["--connect", &listen]);
     go_on(&rings, 1);
     other.source.send("not wanted\n");
-    let mut second = other.start_out(&["--connect", &listen]);
-    // The ring that sends is known as long as it sends.
-    eventually("a refusal", || {
-        go_on(&rings, 1);
-        second.has_ended()
-    });
-    second.end().with(1).says(&["refused", "another ring sends under this key"]);
+    let second = other.start_out(&["--connect", &listen]);
+    second.end().with(1).says(&["refused", "is a copy of another ring"]);
     go_on(&rings, 1);
-    incoming.kill().says(&["another ring takes part"]);
+    incoming.kill().says(&["turned away", "is a copy of another ring"]);
     assert!(rings.sink.take().iter().all(|message| message["payload"] == "x"));
 }
 
@@ -190,6 +214,63 @@ fn a_second_ring_that_listens_under_the_same_key_is_left_out() {
     });
     go_on(&rings, 1);
     assert_eq!(other.sink.waiting(), 0);
+}
+
+#[test]
+fn a_new_copy_in_the_place_of_a_lost_one_gets_the_rest_and_both_sides_say_so() {
+    let rings = Rings::plain();
+    let listen = endpoint();
+    let outgoing = rings.start_out(&["--listen", &listen]);
+    let incoming = rings.start_in(&["--connect", &listen]);
+    go_on(&rings, 2);
+    eventually("them to be released", || rings.source.waiting() == 0);
+    incoming.kill().killed();
+    let old = rings.sink.path("old");
+    fs::rename(&rings.sink.ring, &old).unwrap();
+    rings.source.send("3\n4\n");
+    let (file, errors) = rings.source.file("errors");
+    let renewed = Run::start(rings.incoming(&["--connect", &listen, "--create", "64KiB"]).stderr(file));
+    // The old one may come back for some seconds; then it is given up.
+    eventually("the rest", || rings.source.waiting() == 0);
+    assert_eq!(rings.sink.waiting(), 2);
+    assert!(fs::read_to_string(&errors).unwrap().contains("becomes a copy from position"));
+    renewed.kill().killed();
+    // The old one lacks now what the new one has.
+    fs::rename(&old, &rings.sink.ring).unwrap();
+    rings.source.send("5\n");
+    let returned = rings.start_in(&["--connect", &listen]);
+    returned.end().with(1).says(&["messages are lost", "--rebind"]);
+    outgoing.end().with(1).says(&["another ring answers from now on", "refused by the other side"]);
+}
+
+#[test]
+fn a_disk_without_space_for_the_copy_is_told_and_the_messages_stay() {
+    let rings = Rings::plain();
+    rings.source.send("1\n");
+    let small = rings.sink.path("small");
+    fs::create_dir(&small).unwrap();
+    let listen = endpoint();
+    let command = rings.incoming(&["--listen", &listen, "--create", "64MiB"]);
+    let mut inside = std::process::Command::new("unshare");
+    inside.args(["--map-root-user", "--mount", "sh", "-c"]);
+    inside.arg("mount -t tmpfs -o size=256k tmpfs \"$0\" && exec \"$@\"").arg(&small);
+    inside.arg(command.get_program()).args(command.get_args().map(|argument| {
+        if argument == rings.sink.ring.as_os_str() { small.join("copy").into_os_string() } else { argument.to_owned() }
+    }));
+    inside.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    if !std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("not shown here: this process may not mount");
+        return;
+    }
+    let incoming = Run::start(&mut inside);
+    let outgoing = rings.start_out(&["--connect", &listen]);
+    outgoing.end().with(1).says(&["refused by the other side", "No space left"]);
+    incoming.end().with(1).says(&["No space left", "copy"]);
+    assert_eq!(rings.source.waiting(), 1);
 }
 
 #[test]

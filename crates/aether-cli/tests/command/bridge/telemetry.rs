@@ -62,10 +62,12 @@ fn what_is_dropped_is_counted_and_the_rest_comes_in_order() {
     let mut last_one = last_one;
     eventually("a message that was sent when there was space", &mut last_one);
     outgoing.signal(Signal::INT);
-    let out = outgoing.end().with(130).json().remove(0);
+    let out = outgoing.end().with(130).json().pop().unwrap();
     incoming.signal(Signal::INT);
     let ended = incoming.end().with(130).says(&["messages were dropped by now"]);
-    let came = ended.json().remove(0);
+    let came = ended.json().pop().unwrap();
+    assert_eq!((&came["event"], &out["event"]), (&"end".into(), &"end".into()));
+    assert!(ended.json().iter().any(|object| object["event"] == "dropped" && object["key"] == rings.key));
     let number = |object: &serde_json::Value, name: &str| object[name].as_u64().unwrap();
     let (_, received) = drain();
     assert_eq!(number(&came, "messages"), received);
