@@ -45,6 +45,9 @@
 /// Every record starts at a multiple of this; the bytes between one and the next are padding.
 #define AETHER_ALIGNMENT 8
 
+/// Set in a bell while somebody sleeps, and so has to be woken: see `aether_direct`.
+#define AETHER_ASLEEP 1
+
 /// What came of a call. The numbers never change; later versions may add some.
 typedef enum {
     /// Done.
@@ -204,6 +207,43 @@ typedef struct {
     /// The application's type.
     int32_t message_type;
 } aether_record;
+
+/// What stands where, for callers who write or read records by themselves and move the cursor too, since even one call a
+/// message would cost them more than the message: see `aether_producer_window` and `aether_consumer_direct`. It stays
+/// there as long as the producer or consumer does. Cursors are 64-bit words, moved by release stores and looked at by
+/// acquire loads; the bell and the disturbances are 32-bit words. All is null in rings in which this can't be done: those
+/// with checksums or a shared sequence, those that drop messages, and for consumers those with several lanes or with
+/// producers that are not trusted.
+typedef struct {
+    /// The cursor behind the last record committed.
+    void *write_cursor;
+    /// The cursor of this consumer, behind the last record released; null for a producer.
+    void *read_cursor;
+    /// To be looked at after a cursor was moved, never before: if `AETHER_ASLEEP` is set, somebody has to be woken by
+    /// `aether_producer_ring` or `aether_consumer_ring`.
+    const void *bell;
+    /// Changes when something happened that only this library can judge: a fork, or a file that was cut short. To be
+    /// compared before a cursor is moved; the next call finds out.
+    const void *disturbances;
+    /// Where the data of the lane is mapped: what a position stands for is at its remainder by the capacity.
+    void *data;
+    /// Bytes mapped there: twice the capacity where records that run over the end go on behind it, else the capacity.
+    size_t mapped;
+    /// Size of the data section.
+    uint64_t capacity;
+    /// Where the cursor of the producer or consumer stands now.
+    uint64_t position;
+} aether_direct;
+
+/// Space for records that the caller writes and publishes by itself.
+typedef struct {
+    /// Where it is, aligned to 8.
+    void *base;
+    /// How many bytes.
+    size_t length;
+    /// The position that `base` stands for.
+    uint64_t position;
+} aether_window;
 
 /// How a producer stands; an instant's truth.
 typedef struct {
@@ -523,6 +563,24 @@ aether_status aether_producer_reserve(aether_producer *producer,
 /// `AETHER_STATUS_RECORD`.
 AETHER_MUST_USE aether_status aether_producer_commit_reserved(aether_producer *producer, size_t length, size_t *count);
 
+/// What stands where, to publish what is written into an `aether_producer_window`.
+AETHER_MUST_USE aether_status aether_producer_direct(const aether_producer *producer, aether_direct *direct);
+
+/// As `aether_producer_reserve`, but the caller also publishes the records, one or more at a time: by storing the
+/// position behind them into the write cursor. The window has room for a message of `least` bytes, or its length is 0 if
+/// there such a message would not stand in one piece: it has to be offered. Before this producer is asked anything else,
+/// `aether_producer_settle` has to be told what was published. Only where `aether_producer_direct` gives what that needs.
+AETHER_MUST_USE
+aether_status aether_producer_window(aether_producer *producer,
+                                     size_t least,
+                                     aether_window *window);
+
+/// Ends an `aether_producer_window`, of which the caller has published the first `length` bytes, `count` messages.
+AETHER_MUST_USE aether_status aether_producer_settle(aether_producer *producer, size_t length, uint64_t count);
+
+/// Wakes consumers that sleep: to be called when the bell says so after the write cursor was moved.
+AETHER_MUST_USE aether_status aether_producer_ring(const aether_producer *producer);
+
 /// Waits until a message of `length` bytes has space, at most `timeout_ns` nanoseconds, or `AETHER_FOREVER`.
 AETHER_MUST_USE
 aether_status aether_producer_wait_for_space(aether_producer *producer,
@@ -561,6 +619,21 @@ AETHER_MUST_USE aether_status aether_consumer_peek_raw(aether_consumer *consumer
 /// Releases the first `count` of the messages that the last peek showed and that were not released yet: their space
 /// goes back to the producer. Those that remain may be released by further calls.
 AETHER_MUST_USE aether_status aether_consumer_release(aether_consumer *consumer, size_t count);
+
+/// What stands where, for a caller that reads records and moves the read cursor by itself: those from its position to
+/// what an acquire load of the write cursor finds, which may be no more than the capacity further; a record ends no later
+/// than that, and is no shorter than its header. If any of that does not hold, the next call reports what is wrong. Before
+/// this consumer is asked anything else, `aether_consumer_settle` has to be told. To be asked for anew after
+/// `aether_consumer_set_untrusted`.
+AETHER_MUST_USE
+aether_status aether_consumer_direct(const aether_consumer *consumer,
+                                     aether_direct *direct);
+
+/// Takes note that the caller has read `count` messages by itself and released them, up to `position`.
+AETHER_MUST_USE aether_status aether_consumer_settle(aether_consumer *consumer, uint64_t position, uint64_t count);
+
+/// Wakes producers that sleep: to be called when the bell says so after the read cursor was moved.
+AETHER_MUST_USE aether_status aether_consumer_ring(const aether_consumer *consumer);
 
 /// Waits until a message is there, at most `timeout_ns` nanoseconds, or `AETHER_FOREVER`.
 AETHER_MUST_USE aether_status aether_consumer_wait(aether_consumer *consumer, uint64_t timeout_ns);

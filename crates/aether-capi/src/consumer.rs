@@ -6,6 +6,7 @@ use aether_ipc::{Consumer, Merge, Message, Wait};
 
 use crate::{
     arguments::{Present, room, timeout},
+    library::aether_direct,
     status::{Failure, aether_status, guard},
 };
 
@@ -178,6 +179,54 @@ pub extern "C" fn aether_consumer_release(consumer: Option<&mut aether_consumer>
             return Err(Failure::Argument("count", "is more than the messages that were peeked and not released"));
         }
         Ok(consumer.consumer.release_peeked(count)?)
+    })
+}
+
+/// What stands where, for a caller that reads records and moves the read cursor by itself: those from its position to
+/// what an acquire load of the write cursor finds, which may be no more than the capacity further; a record ends no later
+/// than that, and is no shorter than its header. If any of that does not hold, the next call reports what is wrong. Before
+/// this consumer is asked anything else, `aether_consumer_settle` has to be told. To be asked for anew after
+/// `aether_consumer_set_untrusted`.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_consumer_direct(
+    consumer: Option<&aether_consumer>,
+    direct: Option<&mut MaybeUninit<aether_direct>>,
+) -> aether_status {
+    guard(|| {
+        let (consumer, direct) = (consumer.present("consumer")?, direct.present("direct")?);
+        direct.write(aether_direct::new(consumer.consumer.direct()));
+        Ok(())
+    })
+}
+
+/// Takes note that the caller has read `count` messages by itself and released them, up to `position`.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_consumer_settle(
+    consumer: Option<&mut aether_consumer>,
+    position: u64,
+    count: u64,
+) -> aether_status {
+    guard(|| {
+        let consumer = &mut consumer.present("consumer")?.consumer;
+        if consumer.direct().is_none() {
+            return Err(Failure::Argument("consumer", "reads a ring whose records the library checks or copies"));
+        }
+        if !position.is_multiple_of(aether_ipc::ALIGNMENT as u64) {
+            return Err(Failure::Argument("position", "is not that of a record"));
+        }
+        Ok(consumer.settle(position, count)?)
+    })
+}
+
+/// Wakes producers that sleep: to be called when the bell says so after the read cursor was moved.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_consumer_ring(consumer: Option<&aether_consumer>) -> aether_status {
+    guard(|| {
+        consumer.present("consumer")?.consumer.ring();
+        Ok(())
     })
 }
 

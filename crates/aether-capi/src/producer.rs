@@ -7,7 +7,7 @@ use aether_ipc::{Error, Producer};
 use crate::{
     arguments::{Present, bytes, slice, timeout},
     consumer::wait,
-    library::AETHER_HEADER_SIZE,
+    library::{AETHER_HEADER_SIZE, aether_direct},
     status::{Failure, aether_status, guard},
 };
 
@@ -22,6 +22,7 @@ enum Open {
     Nothing,
     Claim { base: *mut u8, length: usize },
     Records,
+    Window,
 }
 
 /// A message to be put into a ring.
@@ -36,6 +37,17 @@ pub struct aether_record {
     pub length: usize,
     /// The application's type.
     pub message_type: i32,
+}
+
+/// Space for records that the caller writes and publishes by itself.
+#[repr(C)]
+pub struct aether_window {
+    /// Where it is, aligned to 8.
+    pub base: *mut c_void,
+    /// How many bytes.
+    pub length: usize,
+    /// The position that `base` stands for.
+    pub position: u64,
 }
 
 /// How a producer stands; an instant's truth.
@@ -268,6 +280,74 @@ pub extern "C" fn aether_producer_commit_reserved(
             return Err(Failure::Argument("length", "is more than what was reserved"));
         }
         count.write(producer.producer.commit_reserved(length)?);
+        Ok(())
+    })
+}
+
+/// What stands where, to publish what is written into an `aether_producer_window`.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_producer_direct(
+    producer: Option<&aether_producer>,
+    direct: Option<&mut MaybeUninit<aether_direct>>,
+) -> aether_status {
+    guard(|| {
+        let (producer, direct) = (producer.present("producer")?, direct.present("direct")?);
+        direct.write(aether_direct::new(producer.producer.direct().map(|direct| (direct, std::ptr::null_mut()))));
+        Ok(())
+    })
+}
+
+/// As `aether_producer_reserve`, but the caller also publishes the records, one or more at a time: by storing the
+/// position behind them into the write cursor. The window has room for a message of `least` bytes, or its length is 0 if
+/// there such a message would not stand in one piece: it has to be offered. Before this producer is asked anything else,
+/// `aether_producer_settle` has to be told what was published. Only where `aether_producer_direct` gives what that needs.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_producer_window(
+    producer: Option<&mut aether_producer>,
+    least: usize,
+    window: Option<&mut MaybeUninit<aether_window>>,
+) -> aether_status {
+    guard(|| {
+        let (producer, window) = (producer.present("producer")?, window.present("window")?);
+        if producer.producer.direct().is_none() {
+            return Err(Failure::Argument("producer", "writes a ring whose records the library completes"));
+        }
+        let (base, length) = producer.write().window(least)?;
+        producer.open = Open::Window;
+        window.write(aether_window { base: base.cast(), length, position: producer.producer.position() });
+        Ok(())
+    })
+}
+
+/// Ends an `aether_producer_window`, of which the caller has published the first `length` bytes, `count` messages.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_producer_settle(
+    producer: Option<&mut aether_producer>,
+    length: usize,
+    count: u64,
+) -> aether_status {
+    guard(|| {
+        let producer = producer.present("producer")?;
+        let Open::Window = std::mem::replace(&mut producer.open, Open::Nothing) else {
+            return Err(Failure::Argument("producer", "has no window to settle"));
+        };
+        if length > producer.producer.reserved() || !length.is_multiple_of(aether_ipc::ALIGNMENT) {
+            return Err(Failure::Argument("length", "is not that of whole records in the window"));
+        }
+        producer.producer.settle(length, count);
+        Ok(())
+    })
+}
+
+/// Wakes consumers that sleep: to be called when the bell says so after the write cursor was moved.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn aether_producer_ring(producer: Option<&aether_producer>) -> aether_status {
+    guard(|| {
+        producer.present("producer")?.producer.ring();
         Ok(())
     })
 }

@@ -5,7 +5,8 @@
 
 use super::sync::{AtomicU32, Ordering::Relaxed, heavy_fence, light_fence};
 
-const ASLEEP: u32 = 1;
+/// The bit of a sleeper.
+pub const ASLEEP: u32 = 1;
 const ONE_RING: u32 = 2;
 
 /// What somebody sleeps on: a bell, and the value that it had when the sleeper was announced.

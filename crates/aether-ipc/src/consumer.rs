@@ -19,7 +19,7 @@ use crate::{
     error::{Corruption, Error, Result},
     events::event,
     layout::{Overflow, cursor_line, lane_line},
-    mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
+    mapping::{Direct, Epoch, LaneData, Mapping, View, Word, wake_all},
     ownership::{Role, RoleLock, is_held},
     record::{self, CHECKSUM_SIZE, HEADER_SIZE, Header},
     sequence,
@@ -858,6 +858,35 @@ impl Consumer {
         self.release()
     }
 
+    /// For languages in which a call costs more than a message: what stands where, so that the caller reads committed
+    /// records and moves the read cursor by itself, with release order, then looks at the bell. Before anything else is
+    /// asked of this consumer, [`settle`](Consumer::settle) has to be told. `None` where records are checked or copied
+    /// before they are shown, or come through several lanes.
+    #[doc(hidden)]
+    pub fn direct(&self) -> Option<(Direct, *mut u64)> {
+        let lane = &self.lanes[0];
+        let possible = self.plain && self.trailer == 0 && cfg!(target_endian = "little");
+        let direct = || Direct::new(&lane.data, &lane.write, &self.space_bell, lane.end.position());
+        possible.then(|| (direct(), lane.read.as_ptr()))
+    }
+
+    /// Takes note that the caller has read and released `count` messages, up to `position`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`], [`Error::Truncated`].
+    #[doc(hidden)]
+    pub fn settle(&mut self, position: u64, count: u64) -> Result<()> {
+        self.check_epoch()?;
+        let lane = &mut self.lanes[0];
+        lane.end.go_on_at(&lane.read, position);
+        self.received += count;
+        if bell::wanted(&self.space_bell) {
+            self.ring();
+        }
+        Ok(())
+    }
+
     /// Waits until a message is there, as [`set_wait`](Consumer::set_wait) says.
     ///
     /// # Errors
@@ -1197,7 +1226,8 @@ impl Consumer {
     }
 
     #[cold]
-    fn ring(&self) {
+    #[doc(hidden)]
+    pub fn ring(&self) {
         if bell::ring(&self.space_bell) {
             step("rung");
             wake_all(&self.space_bell);

@@ -276,6 +276,12 @@ impl ReadEnd {
         self.position = reached;
     }
 
+    /// Goes on behind what somebody else has read and released in this end's name, whose store this repeats.
+    pub(crate) fn go_on_at(&mut self, read: &AtomicU64, position: u64) {
+        *self = ReadEnd { position, end: position, released: position, capacity: self.capacity };
+        read.store(position.to_le(), RELEASE);
+    }
+
     /// Gives back the space of all that was read. Whether there was any.
     #[inline]
     pub(crate) fn release(&mut self, read: &AtomicU64) -> bool {

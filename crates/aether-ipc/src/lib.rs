@@ -31,6 +31,8 @@ mod wait_set;
 pub use asynchronous::Registration;
 #[cfg(feature = "tokio")]
 pub use asynchronous::{MessageSink, MessageStream, OwnedMessage};
+#[doc(hidden)]
+pub use bell::ASLEEP;
 pub use buffer::{Buffer, Options};
 #[doc(hidden)]
 pub use consumer::Peeked;
@@ -39,6 +41,8 @@ pub use error::{Corruption, Error, HeaderFault, Result};
 pub use layout::{
     Format, MAX_CAPACITY, MAX_CLASSIC_CAPACITY, MAX_CONSUMERS, MAX_NAME, MAX_PRODUCERS, MIN_CAPACITY, Overflow,
 };
+#[doc(hidden)]
+pub use mapping::Direct;
 pub use mapping::guard_bus_errors;
 pub use observer::{ConsumerInfo, Info, LaneInfo, Observer, Tail};
 pub use origin::Origin;

@@ -16,7 +16,7 @@ use crate::{
     error::{Corruption, Error, Result},
     events::event,
     layout::{Layout, Overflow, cursor_line, lane_line},
-    mapping::{Epoch, LaneData, Mapping, View, Word, wake_all},
+    mapping::{Direct, Epoch, LaneData, Mapping, View, Word, wake_all},
     origin::{self, Origin},
     ownership::{Role, RoleLock},
     record::{self, ALIGNMENT, CHECKSUM_SIZE, HEADER_SIZE, Header, padded},
@@ -491,6 +491,51 @@ impl Producer {
         Ok(count)
     }
 
+    /// For languages in which a call costs more than a message: what stands where, so that the caller publishes by
+    /// itself what it wrote into a [`window`](Producer::window). `None` in rings whose records this library completes, or
+    /// whose readers copy meanwhile.
+    #[doc(hidden)]
+    pub fn direct(&self) -> Option<Direct> {
+        let possible = !self.seals && !self.lossy && cfg!(target_endian = "little");
+        possible.then(|| Direct::new(&self.data, &self.write, &self.bell, self.end.position()))
+    }
+
+    /// Space for whole records that the caller writes and publishes by itself: where, and how many bytes; at least a
+    /// message of `least` bytes fits, or there are none, where the ring is in two pieces. One record or more are
+    /// published by storing the position behind them into the write cursor with release order; then the bell is to be
+    /// looked at. Before anything else is asked of this producer, [`settle`](Producer::settle) has to be told.
+    ///
+    /// # Errors
+    ///
+    /// As [`offer`](Producer::offer).
+    #[doc(hidden)]
+    pub fn window(&mut self, least: usize) -> Result<(*mut u8, usize)> {
+        self.cold.reserved = None;
+        let position = self.end.position();
+        let least = self.make_room(position, least)?;
+        let (base, mapped) = self.data.memory();
+        let place = self.data.contiguous(position, 0).unwrap_or(base);
+        let in_one_piece = mapped - (place.addr() - base.addr());
+        // A cursor of a peer's that is no multiple of 8 is not ours to refuse here.
+        let length = self.end.room(position).min(in_one_piece as u64) & !(ALIGNMENT as u64 - 1);
+        let length = if length < least { 0 } else { length as usize };
+        self.cold.reserved = Some(Reserved { position, length, in_ring: true });
+        Ok((place, length))
+    }
+
+    /// Takes note of what the caller published of its [`window`](Producer::window), so many bytes and messages, and ends
+    /// that.
+    #[doc(hidden)]
+    pub fn settle(&mut self, bytes: usize, count: u64) {
+        let bytes = bytes.min(self.reserved()) & !(ALIGNMENT - 1);
+        self.cold.reserved = None;
+        if bytes > 0 && !self.is_inherited() {
+            // Once more what the caller stored.
+            self.end.publish(&self.write, self.end.position().wrapping_add(bytes as u64));
+            self.offered += count;
+        }
+    }
+
     /// Counts the records between two positions, which others wrote.
     fn check_records(&self, view: View, from: u64, to: u64) -> Result<usize> {
         let mut position = from;
@@ -697,7 +742,8 @@ impl Producer {
     }
 
     #[cold]
-    fn ring(&self) {
+    #[doc(hidden)]
+    pub fn ring(&self) {
         if bell::ring(&self.bell) {
             step("rung");
             wake_all(&self.bell);

@@ -30,6 +30,11 @@ impl Epoch {
         Epoch(EPOCH.load(Relaxed))
     }
 
+    /// Where the counter stands.
+    pub(crate) fn counter() -> *const u32 {
+        EPOCH.as_ptr()
+    }
+
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.0 == EPOCH.load(Relaxed)

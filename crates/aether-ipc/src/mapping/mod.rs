@@ -120,6 +120,34 @@ impl Deref for LaneData {
     }
 }
 
+/// What stands where, for callers in other languages that write or read records by themselves, and so do what `cursor`
+/// does of the protocol's rules: see `Producer::window` and `Consumer::direct`.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Direct {
+    /// The lane's data, and how many bytes are mapped from there on.
+    pub base: *mut u8,
+    pub mapped: usize,
+    pub capacity: u64,
+    /// The lane's write cursor.
+    pub write: *mut u64,
+    /// To be rung if its lowest bit is set: after a store of the caller's cursor, not before.
+    pub bell: *const u32,
+    /// Moves when the process was forked, or a mapped file was cut short: the caller leaves the next operation to the
+    /// library, which then finds out.
+    pub epoch: *const u32,
+    /// Where the caller's own cursor stands.
+    pub position: u64,
+}
+
+impl Direct {
+    pub(crate) fn new(data: &LaneData, write: &Word<AtomicU64>, bell: &Word<AtomicU32>, position: u64) -> Direct {
+        let (base, mapped) = data.memory();
+        let capacity = data._mapping.layout().capacity;
+        Direct { base, mapped, capacity, write: write.as_ptr(), bell: bell.as_ptr(), epoch: Epoch::counter(), position }
+    }
+}
+
 /// Records as addresses: where the bytes of a position stand. Valid as long as the memory that it was made for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {

@@ -1,13 +1,9 @@
 package com.aether.ipc;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import java.util.Objects;
 
 /**
@@ -17,22 +13,14 @@ import java.util.Objects;
  * to the thread that made it.
  */
 public final class AetherBatch implements AutoCloseable {
-    private static final long RECORD = Native.RECORD.byteSize();
-    private static final long ID = Native.offset(Native.RECORD, "id");
-    private static final long PAYLOAD = Native.offset(Native.RECORD, "payload");
-    private static final long LENGTH = Native.offset(Native.RECORD, "length");
-    private static final long TYPE = Native.offset(Native.RECORD, "message_type");
-    private static final ValueLayout.OfLong LITTLE_LONG =
-            ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
     private final AetherProducer producer;
     private final Arena arena = Arena.ofConfined();
-    private MemorySegment records = arena.allocate(RECORD * 64, 8);
-    private MemorySegment bytes = arena.allocate(4096, 8);
-    /** Records before this were committed. */
-    private int first;
+    /** Records as they are to stand in the ring. */
+    private MemorySegment records = arena.allocate(4096, Native.ALIGNMENT);
+    /** Records before this were published. */
+    private long first;
+    private long end;
     private int count;
-    private long used;
 
     AetherBatch(AetherProducer producer) {
         this.producer = producer;
@@ -47,7 +35,7 @@ public final class AetherBatch implements AutoCloseable {
      */
     public void add(long messageId, int messageType, long payload) {
         long at = prepare(Long.BYTES);
-        bytes.set(LITTLE_LONG, at, payload);
+        records.set(Native.LITTLE_LONG, at, payload);
         append(messageId, messageType, Long.BYTES);
     }
 
@@ -74,7 +62,7 @@ public final class AetherBatch implements AutoCloseable {
     public void add(long messageId, int messageType, byte[] payload, int offset, int length) {
         Objects.checkFromIndexSize(offset, length, payload.length);
         long at = prepare(length);
-        MemorySegment.copy(payload, offset, bytes, JAVA_BYTE, at, length);
+        MemorySegment.copy(payload, offset, records, JAVA_BYTE, at, length);
         append(messageId, messageType, length);
     }
 
@@ -88,7 +76,7 @@ public final class AetherBatch implements AutoCloseable {
     public void add(long messageId, int messageType, MemorySegment payload) {
         long length = payload.byteSize();
         long at = prepare(length);
-        MemorySegment.copy(payload, 0, bytes, at, length);
+        MemorySegment.copy(payload, 0, records, at, length);
         append(messageId, messageType, length);
     }
 
@@ -100,36 +88,33 @@ public final class AetherBatch implements AutoCloseable {
                             + " bytes); create it with a larger capacity",
                     producer.maxPayload());
         }
-        if (records.byteSize() < (count + 1) * RECORD) {
-            records = grown(records, count * RECORD, (count + 1) * RECORD);
+        long needed = end + Native.padded(Native.HEADER_SIZE + length + producer.trailer());
+        if (records.byteSize() < needed) {
+            MemorySegment from = records;
+            if (first < end - first) {
+                // What it grew out of stays until the end: together less than what there is now.
+                records = arena.allocate(Math.max(2 * records.byteSize(), needed), Native.ALIGNMENT);
+            }
+            MemorySegment.copy(from, first, records, 0, end - first);
+            end -= first;
+            first = 0;
+            return prepare(length);
         }
-        if (bytes.byteSize() < used + length) {
-            bytes = grown(bytes, used, used + length);
-        }
-        return used;
+        return end + Native.HEADER_SIZE;
     }
 
-    /** What it grew out of stays until the end: together less than what there is now. */
-    private MemorySegment grown(MemorySegment old, long used, long needed) {
-        MemorySegment grown = arena.allocate(Math.max(2 * old.byteSize(), needed), 8);
-        MemorySegment.copy(old, 0, grown, 0, used);
-        return grown;
-    }
-
-    private void append(long id, int type, long length) {
-        long record = count * RECORD;
-        records.set(JAVA_LONG, record + ID, id);
-        // Becomes an address when it is known where the bytes end up.
-        records.set(JAVA_LONG, record + PAYLOAD, used);
-        records.set(JAVA_LONG, record + LENGTH, length);
-        records.set(JAVA_INT, record + TYPE, type);
-        used += length;
+    /** The core fills the checksum in, which the length counts. */
+    private void append(long id, int type, long payload) {
+        long length = Native.HEADER_SIZE + payload + producer.trailer();
+        records.set(Native.LITTLE_LONG, end, id);
+        records.set(Native.LITTLE_LONG, end + Long.BYTES, length | (long) type << Integer.SIZE);
+        end += Native.padded(length);
         count++;
     }
 
     /** {@return how many messages were added and not committed yet} */
     public int size() {
-        return count - first;
+        return count;
     }
 
     /**
@@ -138,25 +123,43 @@ public final class AetherBatch implements AutoCloseable {
      * @return how many were published
      */
     public int commit() {
-        long base = bytes.address();
-        for (int index = first; index < count; index++) {
-            long record = index * RECORD;
-            records.set(JAVA_LONG, record + PAYLOAD, base + records.get(JAVA_LONG, record + PAYLOAD));
-        }
-        int taken = 0;
-        try {
-            taken = (int) producer.offerBatch(records.address() + first * RECORD, count - first);
-        } finally {
-            first += taken;
-            for (int index = first; index < count; index++) {
-                long record = index * RECORD;
-                records.set(JAVA_LONG, record + PAYLOAD, records.get(JAVA_LONG, record + PAYLOAD) - base);
+        return producer.publish(this);
+    }
+
+    /** What was not published. */
+    long bytes() {
+        return end - first;
+    }
+
+    /** What the first message that was not published takes. */
+    long firstBytes() {
+        return bytesAt(first);
+    }
+
+    private long bytesAt(long record) {
+        return Native.padded(records.get(Native.LITTLE_LONG, record + Long.BYTES) & 0xFFFF_FFFFL);
+    }
+
+    /** Copies as many as fit into so much space at an address. Returns their bytes. */
+    long copy(long target, long space) {
+        long bytes = 0;
+        if (space >= bytes()) {
+            bytes = bytes();
+        } else {
+            for (long next = firstBytes(); next <= space; next += bytesAt(first + next)) {
+                bytes = next;
             }
         }
-        if (first == count) {
+        MemorySegment.copy(records, first, Native.MEMORY, target, bytes);
+        return bytes;
+    }
+
+    void published(long bytes, int messages) {
+        first += bytes;
+        count -= messages;
+        if (count == 0) {
             clear();
         }
-        return taken;
     }
 
     /** Forgets the messages that were not committed. */
@@ -164,8 +167,8 @@ public final class AetherBatch implements AutoCloseable {
         // Fails where the batch may not be used, before it changes anything.
         records.get(JAVA_BYTE, 0);
         first = 0;
+        end = 0;
         count = 0;
-        used = 0;
     }
 
     /** Forgets the messages that were not committed, and gives the memory back. */

@@ -36,7 +36,7 @@ public final class AetherClaim implements AutoCloseable {
     public void commit(long messageId, int messageType) {
         // From here on nobody writes there.
         arena.close();
-        producer.commit(messageId, messageType);
+        producer.commit(messageId, messageType, payload.address(), payload.byteSize());
     }
 
     /** Aborts the message, unless it was committed. */

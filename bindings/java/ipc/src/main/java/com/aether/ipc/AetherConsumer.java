@@ -32,6 +32,9 @@ public final class AetherConsumer extends Handle {
         KEPT
     }
 
+    /** What {@link #deliverDirectly} counts down from. */
+    private static final int ASK_CORE = -2;
+
     /** Messages that one call asks for. */
     private static final int TABLE = 256;
 
@@ -44,6 +47,14 @@ public final class AetherConsumer extends Handle {
     private static final long LANE = Native.offset(Native.MESSAGE, "lane");
     private static final long READ_CURSOR = Native.offset(Native.CONSUMER_STATS, "position");
     private static final long AVAILABLE_BYTES = Native.offset(Native.CONSUMER_STATS, "available_bytes");
+    private static final long DIRECT_WRITE_CURSOR = Native.offset(Native.DIRECT, "write_cursor");
+    private static final long DIRECT_READ_CURSOR = Native.offset(Native.DIRECT, "read_cursor");
+    private static final long DIRECT_BELL = Native.offset(Native.DIRECT, "bell");
+    private static final long DIRECT_DISTURBANCES = Native.offset(Native.DIRECT, "disturbances");
+    private static final long DIRECT_DATA = Native.offset(Native.DIRECT, "data");
+    private static final long DIRECT_MAPPED = Native.offset(Native.DIRECT, "mapped");
+    private static final long DIRECT_CAPACITY = Native.offset(Native.DIRECT, "capacity");
+    private static final long DIRECT_POSITION = Native.offset(Native.DIRECT, "position");
     private static final long RECEIVED = Native.offset(Native.CONSUMER_STATS, "received");
 
     /** Everything that a handler could still look at when the ring is no longer mapped: ends before that. */
@@ -59,7 +70,27 @@ public final class AetherConsumer extends Handle {
     private MemorySegment spill = MemorySegment.NULL;
 
     private final MessageView view = new MessageView();
-    private final Copying copying = new Copying();
+    /** Where payloads are copied to for handlers that take segments. */
+    private final long copy;
+    private final MemorySegment copyForHandlers;
+    /** By length: the first bytes of the copy, each made once. */
+    private MemorySegment[] payloads = new MemorySegment[0];
+
+    // What this reads and releases by itself, and has not told the core. Without a cursor, the core does it.
+    private boolean oneLane;
+    private long cursor;
+    private long writeCursor;
+    private long bell;
+    private long disturbances;
+    private long data;
+    private long mapped;
+    private long mask;
+    /** The next record to read; everything before was released. */
+    private long position;
+    /** Up to here records are known to be committed. */
+    private long end;
+    private long unsettled;
+    private int undisturbed;
     /** What went wrong behind messages that had to be reported first. */
     private RuntimeException deferred;
 
@@ -71,8 +102,7 @@ public final class AetherConsumer extends Handle {
      * @throws AetherException.RoleTaken if the ring has all the consumers that it has room for
      */
     public AetherConsumer(AetherBuffer buffer) {
-        super(buffer, "consumer", buffer.takeConsumer(null));
-        buffer.remember(this);
+        this(buffer, null, buffer.takeConsumer(null));
     }
 
     /**
@@ -85,7 +115,16 @@ public final class AetherConsumer extends Handle {
      * @throws AetherException.Name if no consumer can have that name
      */
     public AetherConsumer(AetherBuffer buffer, String name) {
-        super(buffer, "consumer", buffer.takeConsumer(Objects.requireNonNull(name, "name")));
+        this(buffer, name, buffer.takeConsumer(Objects.requireNonNull(name, "name")));
+    }
+
+    private AetherConsumer(AetherBuffer buffer, String name, long handle) {
+        super(buffer, "consumer", handle);
+        MemorySegment room = arena.allocate(COPIED, 8);
+        copy = room.address();
+        copyForHandlers = room.asReadOnly();
+        attach();
+        oneLane = cursor != 0;
         buffer.remember(this);
     }
 
@@ -96,7 +135,7 @@ public final class AetherConsumer extends Handle {
      * @return what came of it
      */
     public PollResult poll(MessageHandler handler) {
-        return result(deliver(copying, Objects.requireNonNull(handler, "handler"), 1));
+        return result(deliver(null, Objects.requireNonNull(handler, "handler"), 1));
     }
 
     /**
@@ -118,7 +157,7 @@ public final class AetherConsumer extends Handle {
      * @return how many were released
      */
     public int drain(MessageHandler handler, int batchSize) {
-        return Math.max(0, deliver(copying, Objects.requireNonNull(handler, "handler"), batchSize));
+        return Math.max(0, deliver(null, Objects.requireNonNull(handler, "handler"), batchSize));
     }
 
     /**
@@ -137,60 +176,213 @@ public final class AetherConsumer extends Handle {
         return released > 0 ? PollResult.SUCCESS : released == 0 ? PollResult.EMPTY : PollResult.KEPT;
     }
 
-    /** Gives messages where they stand to a handler that takes segments. */
-    private final class Copying implements MessageView.Handler {
-        private MessageHandler handler;
-        private MemorySegment copy = MemorySegment.NULL;
-        private MemorySegment copyForHandler = MemorySegment.NULL;
-        /** By length: parts of the copy, made once. */
-        private MemorySegment[] payloads = new MemorySegment[0];
-
-        @Override
-        public Flow handle(MessageView message) {
-            boolean done = handler.handle(message.id(), message.type(), payload(message));
-            return done ? Flow.CONTINUE : Flow.KEEP;
-        }
-
-        private MemorySegment payload(MessageView message) {
-            if (message.length() > COPIED) {
-                return message.payload();
-            }
-            int length = (int) message.length();
-            if (length >= payloads.length) {
-                grow(length);
-            }
-            MemorySegment.copy(message.memory(), message.offset(), copy, 0, length);
-            MemorySegment payload = payloads[length];
-            if (payload == null) {
-                payload = copyForHandler.asSlice(0, length);
-                payloads[length] = payload;
-            }
-            return payload;
-        }
-
-        private void grow(int length) {
-            if (copy.byteSize() == 0) {
-                copy = arena.allocate(COPIED, 8);
-                copyForHandler = copy.asReadOnly();
-            }
-            payloads = Arrays.copyOf(payloads, Math.min(2 * Integer.highestOneBit(length + 8), COPIED + 1));
-        }
-    }
-
     /**
-     * Returns how many were released, or -1 if that is none since the handler kept the first. {@code copyFor} is whom
-     * {@link #copying} copies for.
+     * Returns how many were released, or -1 if that is none since the handler kept the first. Either handler is null.
      */
-    private int deliver(MessageView.Handler handler, MessageHandler copyFor, int limit) {
+    private int deliver(MessageView.Handler handler, MessageHandler forSegments, int limit) {
         if (limit < 0) {
             throw new IllegalArgumentException("a negative number of messages: " + limit);
         }
         enter();
         beforeHandler();
         try {
-            copying.handler = copyFor;
-            reportDeferred();
             int total = 0;
+            if (cursor != 0 && deferred == null && Native.getInt(disturbances) == undisturbed) {
+                total = deliverDirectly(handler, forSegments, limit);
+                if (total >= -1) {
+                    return total;
+                }
+                total = ASK_CORE - total;
+            }
+            return deliverByCore(handler, forSegments, limit, total);
+        } finally {
+            afterHandler();
+        }
+    }
+
+    /**
+     * As {@link #deliver}, with messages that the core has not seen; or {@link #ASK_CORE}, less what was released before
+     * one that the core has to look at.
+     */
+    private int deliverDirectly(MessageView.Handler handler, MessageHandler forSegments, int limit) {
+        long position = this.position;
+        int total = 0;
+        int released = 0;
+        boolean kept = false;
+        boolean asked = false;
+        try {
+            while (total < limit) {
+                long left = end - position;
+                if (left == 0) {
+                    // The acquire pairs with the release by which it was moved.
+                    long written = Native.getAcquire(writeCursor);
+                    left = written - position;
+                    if (left == 0) {
+                        break;
+                    }
+                    if (left < 0 || left > mask + 1) {
+                        asked = true;
+                        break;
+                    }
+                    end = written;
+                }
+                long offset = position & mask;
+                long record = data + offset;
+                long second = Native.MEMORY.get(Native.LITTLE_LONG, record + Long.BYTES);
+                long length = second & 0xFFFF_FFFFL;
+                long size = Native.padded(length);
+                // What does not pass may have come to an end elsewhere, or be damage: the core can tell.
+                if (length < Native.HEADER_SIZE || size > left || size > mapped - offset) {
+                    asked = true;
+                    break;
+                }
+                long id = Native.MEMORY.get(Native.LITTLE_LONG, record);
+                int type = (int) (second >> Integer.SIZE);
+                long payload = length - Native.HEADER_SIZE;
+                if (forSegments != null) {
+                    if (!forSegments.handle(id, type, segment(offset + Native.HEADER_SIZE, payload))) {
+                        kept = true;
+                        break;
+                    }
+                    total++;
+                    position += size;
+                    continue;
+                }
+                view.show(lanes[0], offset + Native.HEADER_SIZE, payload, id, type, 0, position);
+                Flow flow = Objects.requireNonNull(handler.handle(view), "flow");
+                if (flow == Flow.KEEP) {
+                    kept = true;
+                    break;
+                }
+                total++;
+                position += size;
+                if (flow == Flow.BREAK) {
+                    break;
+                }
+                if (flow == Flow.COMMIT) {
+                    int count = total - released;
+                    released = total;
+                    releaseDirectly(position, count);
+                }
+            }
+        } catch (Throwable thrown) {
+            view.showNothing();
+            try {
+                releaseDirectly(position, total - released);
+            } catch (RuntimeException problem) {
+                thrown.addSuppressed(problem);
+            }
+            throw thrown;
+        }
+        if (forSegments == null) {
+            view.showNothing();
+        }
+        releaseDirectly(position, total - released);
+        return asked ? ASK_CORE - total : total == 0 && kept ? -1 : total;
+    }
+
+    private void releaseDirectly(long position, int count) {
+        if (count == 0) {
+            return;
+        }
+        if (Native.getInt(disturbances) != undisturbed) {
+            // Perhaps what the handler saw is not what was sent.
+            settle();
+            detach();
+            Native.check(Native.consumerSettle(handle, position, count));
+            return;
+        }
+        // The release: what was read is read.
+        Native.setRelease(cursor, position);
+        this.position = position;
+        unsettled += count;
+        if (Native.isWanted(bell)) {
+            Native.check(Native.consumerRing(handle));
+        }
+    }
+
+    /** Tells the core what was released, before it is asked anything else. */
+    private void settle() {
+        if (unsettled > 0) {
+            long count = unsettled;
+            unsettled = 0;
+            Native.check(Native.consumerSettle(handle, position, count));
+        }
+    }
+
+    /** Goes on where the core stands, directly if that can be. */
+    private void attach() {
+        Native.check(Native.consumerDirect(handle, rows));
+        cursor = table.get(JAVA_LONG, DIRECT_READ_CURSOR);
+        writeCursor = table.get(JAVA_LONG, DIRECT_WRITE_CURSOR);
+        bell = table.get(JAVA_LONG, DIRECT_BELL);
+        disturbances = table.get(JAVA_LONG, DIRECT_DISTURBANCES);
+        data = table.get(JAVA_LONG, DIRECT_DATA);
+        mapped = table.get(JAVA_LONG, DIRECT_MAPPED);
+        mask = table.get(JAVA_LONG, DIRECT_CAPACITY) - 1;
+        position = table.get(JAVA_LONG, DIRECT_POSITION);
+        end = position;
+        if (cursor == 0) {
+            return;
+        }
+        undisturbed = Native.getInt(disturbances);
+        // What has been disturbed so far, the core finds out now.
+        if (Native.consumerSettle(handle, position, 0) != Native.OK) {
+            detach();
+            return;
+        }
+        if (lanes[0] == null) {
+            map(0);
+        }
+    }
+
+    private void detach() {
+        cursor = 0;
+    }
+
+    /** Goes inside to ask the core. */
+    private void enterCore() {
+        enter();
+        try {
+            settle();
+        } catch (Throwable problem) {
+            leave();
+            throw problem;
+        }
+    }
+
+    /** The payload at an offset in the ring, for a handler that takes segments. */
+    private MemorySegment segment(long offset, long length) {
+        if (length > COPIED) {
+            return lanes[0].asSlice(offset, length);
+        }
+        if (length == Long.BYTES) {
+            Native.MEMORY.set(JAVA_LONG, copy, Native.MEMORY.get(JAVA_LONG, data + offset));
+        } else {
+            MemorySegment.copy(Native.MEMORY, data + offset, Native.MEMORY, copy, length);
+        }
+        return copied((int) length);
+    }
+
+    /** The first bytes of the copy. */
+    private MemorySegment copied(int length) {
+        MemorySegment payload = length < payloads.length ? payloads[length] : null;
+        if (payload != null) {
+            return payload;
+        }
+        if (length >= payloads.length) {
+            payloads = Arrays.copyOf(payloads, Math.min(2 * Integer.highestOneBit(length + 8), COPIED + 1));
+        }
+        payloads[length] = copyForHandlers.asSlice(0, length);
+        return payloads[length];
+    }
+
+    /** As {@link #deliver}, behind so many messages that were released already. */
+    private int deliverByCore(MessageView.Handler handler, MessageHandler forSegments, int limit, int before) {
+        settle();
+        try {
+            reportDeferred();
+            int total = before;
             boolean kept = false;
             boolean goOn = true;
             while (goOn && total < limit) {
@@ -203,7 +395,7 @@ public final class AetherConsumer extends Handle {
                 try {
                     while (goOn && done < count) {
                         show(done);
-                        switch (handler.handle(view)) {
+                        switch (forSegments == null ? handler.handle(view) : handle(forSegments)) {
                             case CONTINUE -> done++;
                             case BREAK -> {
                                 done++;
@@ -230,8 +422,22 @@ public final class AetherConsumer extends Handle {
             return total == 0 && kept ? -1 : total;
         } finally {
             view.showNothing();
-            afterHandler();
+            if (oneLane) {
+                attach();
+            }
         }
+    }
+
+    /** Gives the message that is shown to a handler that takes segments. */
+    private Flow handle(MessageHandler handler) {
+        MemorySegment payload;
+        if (view.length() > COPIED) {
+            payload = view.payload();
+        } else {
+            MemorySegment.copy(view.memory(), view.offset(), Native.MEMORY, copy, view.length());
+            payload = copied((int) view.length());
+        }
+        return handler.handle(view.id(), view.type(), payload) ? Flow.CONTINUE : Flow.KEEP;
     }
 
     private void releaseAfter(Throwable thrown, int count) {
@@ -313,7 +519,7 @@ public final class AetherConsumer extends Handle {
         if (limit < 0) {
             throw new IllegalArgumentException("a negative number of messages: " + limit);
         }
-        enter();
+        enterCore();
         MessageBatch batch = null;
         try {
             reportDeferred();
@@ -351,6 +557,9 @@ public final class AetherConsumer extends Handle {
         try {
             Native.check(Native.release(handle, released));
         } finally {
+            if (oneLane) {
+                attach();
+            }
             leave();
         }
     }
@@ -391,7 +600,7 @@ public final class AetherConsumer extends Handle {
 
     private boolean await(long nanoseconds) throws InterruptedException {
         int status;
-        enter();
+        enterCore();
         try {
             status = deferred == null ? Native.await(handle, nanoseconds) : Native.OK;
             if (status != Native.OK && status != Native.TIMED_OUT) {
@@ -425,7 +634,7 @@ public final class AetherConsumer extends Handle {
     }
 
     private long stat(long field) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.consumerReadStats(handle, rows));
             return table.get(JAVA_LONG, field);
@@ -440,7 +649,7 @@ public final class AetherConsumer extends Handle {
      * @param wait {@link Wait#PARK} unless set
      */
     public void setWait(Wait wait) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.consumerSetWait(handle, wait.ordinal()));
         } finally {
@@ -454,7 +663,7 @@ public final class AetherConsumer extends Handle {
      * @param required false unless set: a producer may come later
      */
     public void requireProducer(boolean required) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.requireProducer(handle, required));
         } finally {
@@ -468,7 +677,7 @@ public final class AetherConsumer extends Handle {
      * @param merge {@link Merge#FAIR} unless set
      */
     public void setMerge(Merge merge) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.setMerge(handle, merge.ordinal()));
         } finally {
@@ -483,9 +692,11 @@ public final class AetherConsumer extends Handle {
      * @param untrusted false unless set
      */
     public void setUntrusted(boolean untrusted) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.setUntrusted(handle, untrusted));
+            attach();
+            oneLane = cursor != 0;
         } finally {
             leave();
         }
@@ -493,7 +704,7 @@ public final class AetherConsumer extends Handle {
 
     /** {@return whether any process produces now} Asks the system. */
     public boolean hasProducer() {
-        enter();
+        enterCore();
         try {
             Native.check(Native.hasProducer(handle, rows));
             return table.get(JAVA_BYTE, 0) != 0;

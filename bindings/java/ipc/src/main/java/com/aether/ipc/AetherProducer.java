@@ -6,8 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.Objects;
 
@@ -18,20 +16,36 @@ import java.util.Objects;
  * for the call under way. {@code put} and {@code offer} allocate nothing.
  */
 public final class AetherProducer extends Handle {
-    /** Payloads up to here go into the ring by one call, larger ones are written there between two. */
+    /** Where the core has to write a record, payloads up to here go there by one call, larger ones between two. */
     private static final int STAGED = 256;
     /** Bytes that one call takes of an array: the virtual machine can't collect garbage meanwhile. */
     private static final long AT_ONCE = 64 << 10;
+    private static final long WINDOW_BASE = Native.offset(Native.WINDOW, "base");
+    private static final long WINDOW_LENGTH = Native.offset(Native.WINDOW, "length");
+    private static final long WINDOW_POSITION = Native.offset(Native.WINDOW, "position");
 
-    private static final ValueLayout.OfLong LITTLE_LONG =
-            ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final long RESULTS = Math.max(Native.PRODUCER_STATS.byteSize(), Native.DIRECT.byteSize());
 
-    /** Room for a result, or for statistics, and for what is staged behind it. */
-    private final MemorySegment room = Arena.ofAuto().allocate(Native.PRODUCER_STATS.byteSize() + STAGED, 8);
+    /** Room for results, and for what is staged behind them. */
+    private final MemorySegment room = Arena.ofAuto().allocate(RESULTS + STAGED, Native.ALIGNMENT);
 
     private final long out = room.address();
-    private final long staged = out + Native.PRODUCER_STATS.byteSize();
+    private final long staged = out + RESULTS;
     private final long maxPayload;
+    private final int trailer;
+
+    // Where this publishes by itself; 0 in a ring where it can't.
+    private final long cursor;
+    private final long bell;
+    private final long disturbances;
+    // Space that the core gave for records, of which some were published and the core was not told yet.
+    private long base;
+    private long size;
+    private long position;
+    private long used;
+    private long published;
+    /** The count of disturbances when the core gave it. */
+    private int undisturbed;
 
     /**
      * Takes a producer's role.
@@ -41,7 +55,13 @@ public final class AetherProducer extends Handle {
      */
     public AetherProducer(AetherBuffer buffer) {
         super(buffer, "producer", buffer.takeProducer());
-        maxPayload = stat("max_payload");
+        Native.check(Native.producerReadStats(handle, out));
+        maxPayload = room.get(JAVA_LONG, Native.offset(Native.PRODUCER_STATS, "max_payload"));
+        trailer = room.get(JAVA_INT, Native.offset(Native.PRODUCER_STATS, "trailer"));
+        Native.check(Native.producerDirect(handle, out));
+        cursor = room.get(JAVA_LONG, Native.offset(Native.DIRECT, "write_cursor"));
+        bell = room.get(JAVA_LONG, Native.offset(Native.DIRECT, "bell"));
+        disturbances = room.get(JAVA_LONG, Native.offset(Native.DIRECT, "disturbances"));
         buffer.remember(this);
     }
 
@@ -116,8 +136,12 @@ public final class AetherProducer extends Handle {
     public boolean offer(long messageId, int messageType, long payload) {
         enter();
         try {
-            room.set(LITTLE_LONG, Native.PRODUCER_STATS.byteSize(), payload);
-            return accepted(Native.offer(handle, messageId, messageType, staged, Long.BYTES));
+            long target = place(Long.BYTES);
+            if (target == 0) {
+                return false;
+            }
+            Native.MEMORY.set(Native.LITTLE_LONG, target, payload);
+            return finish(messageId, messageType, target, Long.BYTES);
         } finally {
             leave();
         }
@@ -149,7 +173,7 @@ public final class AetherProducer extends Handle {
         Objects.checkFromIndexSize(offset, length, payload.length);
         enter();
         try {
-            long target = length <= STAGED ? staged : place(length);
+            long target = place(length);
             if (target == 0) {
                 return false;
             }
@@ -172,7 +196,7 @@ public final class AetherProducer extends Handle {
         long length = payload.byteSize();
         enter();
         try {
-            long target = length <= STAGED ? staged : place(length);
+            long target = place(length);
             if (target == 0) {
                 return false;
             }
@@ -183,14 +207,85 @@ public final class AetherProducer extends Handle {
         }
     }
 
-    private boolean finish(long id, int type, long target, long length) {
-        return accepted(
-                target == staged ? Native.offer(handle, id, type, staged, length) : Native.commit(handle, id, type));
+    /** Where the next payload is to be written; 0 if there is no space. Nobody sees it before {@link #finish}. */
+    private long place(long length) {
+        // A window can be larger than what the length of a record can say.
+        if (length <= size - used - Native.HEADER_SIZE && length < Integer.MAX_VALUE - Native.HEADER_SIZE
+                && Native.getInt(disturbances) == undisturbed) {
+            return base + used + Native.HEADER_SIZE;
+        }
+        return placeByCore(length, true);
     }
 
-    /** Where in the ring the next payload goes; 0 if there is no space. */
-    private long place(long length) {
+    /** As {@link #place}; the address is in the ring, unless it may be staged. */
+    private long placeByCore(long length, boolean stage) {
+        settle();
+        if (cursor != 0 && length < Integer.MAX_VALUE - Native.HEADER_SIZE) {
+            int disturbed = Native.getInt(disturbances);
+            if (!accepted(Native.window(handle, length, out))) {
+                return 0;
+            }
+            base = room.get(JAVA_LONG, WINDOW_BASE);
+            size = room.get(JAVA_LONG, WINDOW_LENGTH);
+            position = room.get(JAVA_LONG, WINDOW_POSITION);
+            undisturbed = disturbed;
+            if (size > 0) {
+                return base + Native.HEADER_SIZE;
+            }
+        }
+        if (stage && length <= STAGED) {
+            return staged;
+        }
         return accepted(Native.claim(handle, length, out)) ? room.get(JAVA_LONG, 0) : 0;
+    }
+
+    /** Commits the payload that was written there. Whether there was space. */
+    private boolean finish(long id, int type, long target, long length) {
+        if (size == 0) {
+            return accepted(
+                    target == staged ? Native.offer(handle, id, type, staged, length) : Native.commit(handle, id, type));
+        }
+        long record = target - Native.HEADER_SIZE;
+        Native.MEMORY.set(Native.LITTLE_LONG, record, id);
+        long taken = Native.HEADER_SIZE + length;
+        Native.MEMORY.set(Native.LITTLE_LONG, record + Long.BYTES, taken | (long) type << Integer.SIZE);
+        long next = used + Native.padded(taken);
+        // The release: whoever sees the cursor sees the record.
+        Native.setRelease(cursor, position + next);
+        used = next;
+        published++;
+        if (Native.isWanted(bell)) {
+            Native.check(Native.producerRing(handle));
+        }
+        return true;
+    }
+
+    /** Before the core is asked anything else: tells what was published, and gives the rest of the space up. */
+    private void settle() {
+        if (published > 0) {
+            long bytes = used;
+            long count = published;
+            giveUp();
+            Native.check(Native.producerSettle(handle, bytes, count));
+        }
+        giveUp();
+    }
+
+    private void giveUp() {
+        size = 0;
+        used = 0;
+        published = 0;
+    }
+
+    /** Goes inside to ask the core. */
+    private void enterCore() {
+        enter();
+        try {
+            settle();
+        } catch (Throwable problem) {
+            leave();
+            throw problem;
+        }
     }
 
     private static boolean accepted(int status) {
@@ -219,7 +314,7 @@ public final class AetherProducer extends Handle {
         }
         long step = Math.max(1, AT_ONCE / recordSize) * recordSize;
         long at = 0;
-        enter();
+        enterCore();
         try {
             while (at < records.byteSize()) {
                 MemorySegment part = records.asSlice(at, Math.min(step, records.byteSize() - at));
@@ -242,11 +337,25 @@ public final class AetherProducer extends Handle {
         return new AetherBatch(this);
     }
 
-    long offerBatch(long records, long count) {
-        enter();
+    /** Bytes of the checksum after each payload. */
+    int trailer() {
+        return trailer;
+    }
+
+    /** Publishes as many of the batch's records as there is space for, and tells it. */
+    int publish(AetherBatch batch) {
+        enterCore();
         try {
-            Native.check(Native.offerBatch(handle, records, count, out));
-            return room.get(JAVA_LONG, 0);
+            long wanted = batch.bytes();
+            if (wanted == 0
+                    || !accepted(Native.reserve(handle, batch.firstBytes(), wanted, out, out + JAVA_LONG.byteSize()))) {
+                return 0;
+            }
+            long taken = batch.copy(room.get(JAVA_LONG, 0), room.get(JAVA_LONG, JAVA_LONG.byteSize()));
+            Native.check(Native.commitReserved(handle, taken, out));
+            int count = (int) room.get(JAVA_LONG, 0);
+            batch.published(taken, count);
+            return count;
         } finally {
             leave();
         }
@@ -282,6 +391,9 @@ public final class AetherProducer extends Handle {
         AetherClaim claim = null;
         try {
             long target = place(length);
+            if (target == staged) {
+                target = placeByCore(length, false);
+            }
             if (target != 0) {
                 claim = new AetherClaim(this, target, length);
             }
@@ -295,10 +407,10 @@ public final class AetherProducer extends Handle {
         return claim;
     }
 
-    void commit(long id, int type) {
+    void commit(long id, int type, long target, long length) {
         takeBack();
         try {
-            Native.check(Native.commit(handle, id, type));
+            finish(id, type, target, length);
         } finally {
             leave();
         }
@@ -307,7 +419,9 @@ public final class AetherProducer extends Handle {
     void abort() {
         takeBack();
         try {
-            Native.check(Native.abort(handle));
+            if (size == 0) {
+                Native.check(Native.abort(handle));
+            }
         } finally {
             leave();
         }
@@ -342,7 +456,7 @@ public final class AetherProducer extends Handle {
 
     private boolean waitForSpace(long length, long nanoseconds) throws InterruptedException {
         int status;
-        enter();
+        enterCore();
         try {
             status = Native.waitForSpace(handle, length, nanoseconds);
             if (status != Native.OK && status != Native.TIMED_OUT) {
@@ -367,7 +481,7 @@ public final class AetherProducer extends Handle {
      * @param wait {@link Wait#PARK} unless set
      */
     public void setWait(Wait wait) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.producerSetWait(handle, wait.ordinal()));
         } finally {
@@ -381,7 +495,7 @@ public final class AetherProducer extends Handle {
      * @param required false unless set: a consumer may come later
      */
     public void requireConsumer(boolean required) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.requireConsumer(handle, required));
         } finally {
@@ -391,7 +505,7 @@ public final class AetherProducer extends Handle {
 
     /** {@return whether any process consumes now} Asks the system. */
     public boolean hasConsumer() {
-        enter();
+        enterCore();
         try {
             Native.check(Native.hasConsumer(handle, out));
             return room.get(JAVA_BYTE, 0) != 0;
@@ -431,7 +545,7 @@ public final class AetherProducer extends Handle {
     }
 
     private long stat(String field) {
-        enter();
+        enterCore();
         try {
             Native.check(Native.producerReadStats(handle, out));
             long offset = Native.offset(Native.PRODUCER_STATS, field);

@@ -8,16 +8,23 @@ import java.util.concurrent.locks.LockSupport;
  * A producer or a consumer: a native handle that one thread uses at a time.
  *
  * <p>Whoever uses it is inside, alone; another thread is refused, except to close it, for which it waits. So the native
- * handle is never freed under a call.
+ * handle is never freed under a call, nor the ring unmapped under an access. The first threads to come each get a
+ * {@link Lease}, with which they go in and out at the cost of a store; where threads take turns, a word is swapped.
  */
 abstract sealed class Handle implements AutoCloseable permits AetherProducer, AetherConsumer {
+    // The states: of a lease, while there is one, else of the handle.
     /** Nobody is inside. */
-    private static final int IDLE = 0;
+    static final int IDLE = 0;
     /** A thread is inside. */
-    private static final int BUSY = 1;
+    static final int BUSY = 1;
     /** A claim or a batch is open. */
     private static final int LENT = 2;
     private static final int CLOSED = 3;
+    /** See the lease. */
+    private static final int LEASED = 4;
+
+    /** So many threads one after the other may have a lease: it costs much to take one away. */
+    private static final int LEASES = 3;
 
     /** Nanoseconds that a wait sleeps before it looks whether its thread was interrupted or the handle is being closed. */
     static final long SLICE = 5_000_000;
@@ -39,9 +46,13 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
 
     @SuppressWarnings("unused")
     private volatile int state;
+    /** There exactly while the state is LEASED; what is read here without the lock may be the one before. */
+    private Lease lease;
+    /** Under the lock. */
+    private int leases;
     /**
-     * Whose handler is running, or who holds what is lent. For a thread to recognise itself, a plain field will do; others
-     * read it after the state, which is stored later.
+     * Without a lease, whose handler is running, or who holds what is lent. For a thread to recognise itself, a plain field
+     * will do; others read it after the state, which is stored later.
      */
     private Thread owner;
     private AutoCloseable lent;
@@ -57,21 +68,81 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
 
     /** Goes inside. */
     final void enter() {
+        Lease mine = lease;
+        if (mine == null || !mine.enter()) {
+            enterWithoutLease();
+        }
+    }
+
+    private void enterWithoutLease() {
+        int now = (int) STATE.getAcquire(this);
+        if (now == LEASED || now == IDLE && leases < LEASES) {
+            synchronized (this) {
+                endLease();
+                refuseWhileClosing();
+                if (leases < LEASES && STATE.compareAndSet(this, IDLE, LEASED)) {
+                    leases++;
+                    lease = new Lease(BUSY);
+                    return;
+                }
+            }
+        }
         if (!STATE.compareAndSet(this, IDLE, BUSY)) {
-            throw refusal();
+            throw refusal(state());
         }
         if (closing) {
             leave();
+            refuseWhileClosing();
+        }
+    }
+
+    private void refuseWhileClosing() {
+        if (closing) {
             throw new IllegalStateException("the " + role + " is being closed");
         }
     }
 
-    final void leave() {
+    /** Under the lock: takes the lease away, if there is one, and its owner is not inside. */
+    private void endLease() {
+        Lease old = lease;
+        if (old == null) {
+            return;
+        }
+        if (old.owner != Thread.currentThread()) {
+            old.revoke();
+        }
+        int inside = old.state();
+        if (inside != IDLE) {
+            throw refusal(inside);
+        }
+        old.revoke();
+        lease = null;
         STATE.setRelease(this, IDLE);
     }
 
-    private IllegalStateException refusal() {
-        return new IllegalStateException(switch ((int) STATE.getAcquire(this)) {
+    /** Whatever it is, seen from anywhere. */
+    private synchronized int state() {
+        int now = (int) STATE.getAcquire(this);
+        return now == LEASED ? lease.state() : now;
+    }
+
+    final void leave() {
+        set(IDLE);
+    }
+
+    /** By the thread that is inside. */
+    private void set(int next) {
+        // Nobody takes the lease of a thread that is inside away from here, nor gives another one.
+        Lease mine = lease;
+        if (mine != null) {
+            mine.setState(next);
+        } else {
+            STATE.setRelease(this, next);
+        }
+    }
+
+    private IllegalStateException refusal(int state) {
+        return new IllegalStateException(switch (state) {
             case CLOSED -> "the " + role + " is closed";
             case LENT -> "the " + role + " has an open claim or batch: close that first";
             default -> "the " + role + " is in use, by another thread or by the handler that calls it: one at a time";
@@ -80,12 +151,16 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
 
     /** What runs until {@link #afterHandler} is the user's: it may try to use or to close this. */
     final void beforeHandler() {
-        owner = Thread.currentThread();
+        if (lease == null) {
+            owner = Thread.currentThread();
+        }
     }
 
     /** Leaves, too. */
     final void afterHandler() {
-        owner = null;
+        if (lease == null) {
+            owner = null;
+        }
         leave();
         if (closeWhenDone) {
             close();
@@ -96,16 +171,14 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
     final void lend(AutoCloseable what) {
         owner = Thread.currentThread();
         lent = what;
-        STATE.setRelease(this, LENT);
+        set(LENT);
     }
 
-    /** Goes inside again, to close what was lent. */
+    /** Goes inside again, by the thread to which it was lent, to close that. */
     final void takeBack() {
-        if (!STATE.compareAndSet(this, LENT, BUSY)) {
-            throw refusal();
-        }
         owner = null;
         lent = null;
+        set(BUSY);
     }
 
     final boolean isClosed() {
@@ -123,27 +196,67 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
      */
     @Override
     public final void close() {
-        while (true) {
-            switch ((int) STATE.getAcquire(this)) {
+        while (!tryClose()) {
+            LockSupport.parkNanos(50_000);
+        }
+    }
+
+    private boolean tryClose() {
+        AutoCloseable open;
+        synchronized (this) {
+            int now = (int) STATE.getAcquire(this);
+            Thread user = owner;
+            if (now == LEASED) {
+                user = lease.owner;
+                if (user != Thread.currentThread()) {
+                    lease.revoke();
+                }
+                now = lease.state();
+            }
+            switch (now) {
                 case CLOSED -> {
-                    return;
+                    return true;
                 }
                 case IDLE -> {
-                    if (STATE.compareAndSet(this, IDLE, BUSY)) {
-                        freeOnce();
-                        return;
+                    endLease();
+                    if (!STATE.compareAndSet(this, IDLE, BUSY)) {
+                        return false;
                     }
+                    freeOnce();
+                    return true;
                 }
-                case LENT -> closeLent();
+                case LENT -> open = lent;
                 default -> {
-                    if (owner == Thread.currentThread()) {
+                    if (user == Thread.currentThread()) {
                         closeWhenDone = true;
-                        return;
+                        return true;
                     }
                     closing = true;
-                    LockSupport.parkNanos(50_000);
+                    return false;
                 }
             }
+            if (user != null && user != Thread.currentThread()) {
+                if (user.isAlive()) {
+                    closing = false;
+                    throw new IllegalStateException(
+                            "the " + role + " has a claim or a batch that " + user.getName() + " must close first");
+                }
+                // Nobody can reach what it had borrowed.
+                set(IDLE);
+                return false;
+            }
+        }
+        closeLent(open);
+        return false;
+    }
+
+    private static void closeLent(AutoCloseable open) {
+        try {
+            open.close();
+        } catch (RuntimeException problem) {
+            throw problem;
+        } catch (Exception problem) {
+            throw new AssertionError(problem);
         }
     }
 
@@ -157,27 +270,5 @@ abstract sealed class Handle implements AutoCloseable permits AetherProducer, Ae
             STATE.setRelease(this, next);
         }
         buffer.forgetHandle(this);
-    }
-
-    private void closeLent() {
-        Thread borrower = owner;
-        if (borrower == Thread.currentThread()) {
-            try {
-                lent.close();
-            } catch (RuntimeException problem) {
-                throw problem;
-            } catch (Exception problem) {
-                throw new AssertionError(problem);
-            }
-        } else if (borrower != null && !borrower.isAlive()) {
-            // Nobody can reach what it had borrowed.
-            if (STATE.compareAndSet(this, LENT, IDLE)) {
-                return;
-            }
-        } else if (borrower != null) {
-            closing = false;
-            throw new IllegalStateException(
-                    "the " + role + " has a claim or a batch that " + borrower.getName() + " must close first");
-        }
     }
 }

@@ -17,6 +17,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -30,7 +32,7 @@ import java.util.Locale;
  */
 final class Native {
     /** {@code AETHER_ABI} of the header that this was written after. */
-    private static final int ABI = 0;
+    static final int ABI = 0;
 
     // The numbers of `aether_status` that are not failures here.
     static final int OK = 0;
@@ -40,6 +42,18 @@ final class Native {
 
     /** All memory. An access is as safe as the address. */
     static final MemorySegment MEMORY = MemorySegment.NULL.reinterpret(Long.MAX_VALUE);
+
+    /** For numbers in a ring, whose bytes are the same on every machine. */
+    static final ValueLayout.OfLong LITTLE_LONG =
+            ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+    // What the header says of records, and of bells.
+    static final int HEADER_SIZE = 16;
+    static final int ALIGNMENT = 8;
+    static final int ASLEEP = 1;
+
+    private static final VarHandle LONG = JAVA_LONG.varHandle();
+    private static final VarHandle INT = JAVA_INT.varHandle();
 
     private static final ValueLayout.OfLong POINTER = JAVA_LONG.withName("pointer");
 
@@ -66,13 +80,20 @@ final class Native {
             JAVA_INT.withName("lane"))
             .withName("aether_message");
 
-    static final MemoryLayout RECORD = MemoryLayout.structLayout(
-            JAVA_LONG.withName("id"),
-            POINTER.withName("payload"),
-            JAVA_LONG.withName("length"),
-            JAVA_INT.withName("message_type"),
-            MemoryLayout.paddingLayout(4))
-            .withName("aether_record");
+    static final MemoryLayout DIRECT = MemoryLayout.structLayout(
+            POINTER.withName("write_cursor"),
+            POINTER.withName("read_cursor"),
+            POINTER.withName("bell"),
+            POINTER.withName("disturbances"),
+            POINTER.withName("data"),
+            JAVA_LONG.withName("mapped"),
+            JAVA_LONG.withName("capacity"),
+            JAVA_LONG.withName("position"))
+            .withName("aether_direct");
+
+    static final MemoryLayout WINDOW = MemoryLayout.structLayout(
+            POINTER.withName("base"), JAVA_LONG.withName("length"), JAVA_LONG.withName("position"))
+            .withName("aether_window");
 
     static final MemoryLayout PRODUCER_STATS = MemoryLayout.structLayout(
             JAVA_LONG.withName("capacity"),
@@ -142,8 +163,16 @@ final class Native {
             symbol("aether_producer_offer_array"),
             FunctionDescriptor.of(JAVA_INT, POINTER, JAVA_LONG, JAVA_INT, JAVA_LONG, ADDRESS, JAVA_LONG, POINTER),
             Linker.Option.critical(true));
-    private static final MethodHandle OFFER_BATCH =
-            function("aether_producer_offer_batch", POINTER, POINTER, JAVA_LONG, POINTER);
+    private static final MethodHandle RESERVE =
+            shortFunction("aether_producer_reserve", POINTER, JAVA_LONG, JAVA_LONG, POINTER, POINTER);
+    /** Looks at every record: no short call. */
+    private static final MethodHandle COMMIT_RESERVED =
+            function("aether_producer_commit_reserved", POINTER, JAVA_LONG, POINTER);
+    private static final MethodHandle PRODUCER_DIRECT = shortFunction("aether_producer_direct", POINTER, POINTER);
+    private static final MethodHandle WINDOW_OF = shortFunction("aether_producer_window", POINTER, JAVA_LONG, POINTER);
+    private static final MethodHandle PRODUCER_SETTLE =
+            shortFunction("aether_producer_settle", POINTER, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle PRODUCER_RING = function("aether_producer_ring", POINTER);
     private static final MethodHandle CLAIM = shortFunction("aether_producer_claim", POINTER, JAVA_LONG, POINTER);
     private static final MethodHandle COMMIT = shortFunction("aether_producer_commit", POINTER, JAVA_LONG, JAVA_INT);
     private static final MethodHandle ABORT = shortFunction("aether_producer_abort", POINTER);
@@ -160,6 +189,10 @@ final class Native {
     private static final MethodHandle PEEK =
             shortFunction("aether_consumer_peek", POINTER, POINTER, JAVA_LONG, POINTER);
     private static final MethodHandle RELEASE = shortFunction("aether_consumer_release", POINTER, JAVA_LONG);
+    private static final MethodHandle CONSUMER_DIRECT = shortFunction("aether_consumer_direct", POINTER, POINTER);
+    private static final MethodHandle CONSUMER_SETTLE =
+            shortFunction("aether_consumer_settle", POINTER, JAVA_LONG, JAVA_LONG);
+    private static final MethodHandle CONSUMER_RING = function("aether_consumer_ring", POINTER);
     private static final MethodHandle WAIT = function("aether_consumer_wait", POINTER, JAVA_LONG);
     private static final MethodHandle CONSUMER_SET_WAIT = function("aether_consumer_set_wait", POINTER, JAVA_INT);
     private static final MethodHandle REQUIRE_PRODUCER =
@@ -187,6 +220,28 @@ final class Native {
 
     private static MethodHandle shortFunction(String name, ValueLayout... arguments) {
         return LINKER.downcallHandle(symbol(name), FunctionDescriptor.of(JAVA_INT, arguments), SHORT);
+    }
+
+    static long getAcquire(long word) {
+        return (long) LONG.getAcquire(MEMORY, word);
+    }
+
+    static void setRelease(long word, long value) {
+        LONG.setRelease(MEMORY, word, value);
+    }
+
+    /** A bell is looked at after what came before it, as far as the compiler goes: a sleeper sees to the rest. */
+    static boolean isWanted(long bell) {
+        return ((int) INT.getVolatile(MEMORY, bell) & ASLEEP) != 0;
+    }
+
+    static int getInt(long word) {
+        return (int) INT.getOpaque(MEMORY, word);
+    }
+
+    /** Bytes that a record of so many takes. */
+    static long padded(long length) {
+        return length + (ALIGNMENT - 1) & -ALIGNMENT;
     }
 
     /** The library of the property {@code aether.library}, or the one in the jar, copied out of it for the loader. */
@@ -416,9 +471,49 @@ final class Native {
         }
     }
 
-    static int offerBatch(long producer, long records, long count, long taken) {
+    static int reserve(long producer, long least, long most, long base, long length) {
         try {
-            return (int) OFFER_BATCH.invokeExact(producer, records, count, taken);
+            return (int) RESERVE.invokeExact(producer, least, most, base, length);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int commitReserved(long producer, long length, long count) {
+        try {
+            return (int) COMMIT_RESERVED.invokeExact(producer, length, count);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int producerDirect(long producer, long direct) {
+        try {
+            return (int) PRODUCER_DIRECT.invokeExact(producer, direct);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int window(long producer, long least, long window) {
+        try {
+            return (int) WINDOW_OF.invokeExact(producer, least, window);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int producerSettle(long producer, long length, long count) {
+        try {
+            return (int) PRODUCER_SETTLE.invokeExact(producer, length, count);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int producerRing(long producer) {
+        try {
+            return (int) PRODUCER_RING.invokeExact(producer);
         } catch (Throwable problem) {
             throw unexpected(problem);
         }
@@ -507,6 +602,30 @@ final class Native {
     static int release(long consumer, long count) {
         try {
             return (int) RELEASE.invokeExact(consumer, count);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int consumerDirect(long consumer, long direct) {
+        try {
+            return (int) CONSUMER_DIRECT.invokeExact(consumer, direct);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int consumerSettle(long consumer, long position, long count) {
+        try {
+            return (int) CONSUMER_SETTLE.invokeExact(consumer, position, count);
+        } catch (Throwable problem) {
+            throw unexpected(problem);
+        }
+    }
+
+    static int consumerRing(long consumer) {
+        try {
+            return (int) CONSUMER_RING.invokeExact(consumer);
         } catch (Throwable problem) {
             throw unexpected(problem);
         }

@@ -62,7 +62,8 @@ class HeaderTest {
         for (MemoryLayout layout : List.of(
                 Native.OPTIONS,
                 Native.MESSAGE,
-                Native.RECORD,
+                Native.DIRECT,
+                Native.WINDOW,
                 Native.ERROR,
                 Native.PRODUCER_STATS,
                 Native.CONSUMER_STATS)) {
@@ -75,6 +76,20 @@ class HeaderTest {
             found.put("(size)", layout.byteSize());
             assertEquals(struct(layout.name().orElseThrow()), found, layout.name().orElseThrow());
         }
+    }
+
+    private int constant(String name) {
+        Matcher found = Pattern.compile("(?m)^#define " + name + " (\\d+)$").matcher(header);
+        assertTrue(found.find(), name);
+        return Integer.parseInt(found.group(1));
+    }
+
+    @Test
+    void constants_are_those_of_c() {
+        assertEquals(constant("AETHER_HEADER_SIZE"), Native.HEADER_SIZE);
+        assertEquals(constant("AETHER_ALIGNMENT"), Native.ALIGNMENT);
+        assertEquals(constant("AETHER_ASLEEP"), Native.ASLEEP);
+        assertEquals(constant("AETHER_ABI"), Native.ABI);
     }
 
     private Map<String, Integer> enumOf(String prefix) {
@@ -108,7 +123,7 @@ class HeaderTest {
         assertEquals(Native.FULL, statuses.remove("FULL"));
         assertEquals(Native.TIMED_OUT, statuses.get("TIMED_OUT"));
         List<String> arguments = List.of("CAPACITY", "ARGUMENT", "LAYOUT");
-        // This binding hands over no records that it wrote by itself.
+        // Of records that this binding wrote by itself.
         assertEquals(24, statuses.remove("RECORD"));
         statuses.forEach((name, number) -> {
             RuntimeException exception = AetherException.of(number, "words", 28, 3, 64, 48);
