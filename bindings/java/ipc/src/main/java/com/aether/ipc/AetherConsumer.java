@@ -214,6 +214,9 @@ public final class AetherConsumer extends Handle {
             while (total < limit) {
                 long left = end - position;
                 if (left == 0) {
+                    if (total > 0) {
+                        break;
+                    }
                     // The acquire pairs with the release by which it was moved.
                     long written = Native.getAcquire(writeCursor);
                     left = written - position;

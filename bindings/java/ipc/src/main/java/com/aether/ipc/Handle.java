@@ -11,7 +11,7 @@ import java.util.concurrent.locks.LockSupport;
  * handle is never freed under a call, nor the ring unmapped under an access. The first threads to come each get a
  * {@link Lease}, with which they go in and out at the cost of a store; where threads take turns, a word is swapped.
  */
-abstract sealed class Handle implements AutoCloseable permits AetherProducer, AetherConsumer {
+abstract sealed class Handle extends Apart implements AutoCloseable permits AetherProducer, AetherConsumer {
     // The states: of a lease, while there is one, else of the handle.
     /** Nobody is inside. */
     static final int IDLE = 0;

@@ -44,7 +44,7 @@ public class IpcBenchmark {
         private AetherProducer producer;
         private AetherConsumer consumer;
         private Thread echo;
-        private volatile boolean stop;
+        private final Flag stop = new Flag();
         private long sent;
         private long received;
         private final MessageHandler take = (id, type, payload) -> {
@@ -54,6 +54,7 @@ public class IpcBenchmark {
 
         @Setup
         public void start() throws IOException {
+            Cores.pin(0);
             folder = Folder.create();
             there = new AetherBuffer(folder.resolve("there"), 1 << 16);
             back = new AetherBuffer(folder.resolve("back"), 1 << 16);
@@ -62,8 +63,9 @@ public class IpcBenchmark {
             AetherConsumer hears = new AetherConsumer(there);
             AetherProducer answers = new AetherProducer(back);
             echo = new Thread(() -> {
+                Cores.pin(1);
                 MessageHandler answer = (id, type, payload) -> answers.offer(id, type, payload.get(LITTLE_LONG, 0));
-                while (!stop) {
+                while (!stop.isRaised()) {
                     hears.poll(answer);
                 }
             });
@@ -84,7 +86,7 @@ public class IpcBenchmark {
 
         @TearDown
         public void end() throws Exception {
-            stop = true;
+            stop.raise();
             echo.join();
             there.close();
             back.close();
@@ -99,17 +101,19 @@ public class IpcBenchmark {
         private AetherBuffer buffer;
         private AetherProducer producer;
         private Thread drain;
-        private volatile boolean stop;
+        private final Flag stop = new Flag();
         private volatile Throwable failure;
         private long sent;
 
         @Setup
         public void start() throws IOException {
+            Cores.pin(0);
             folder = Folder.create();
             buffer = new AetherBuffer(folder.resolve("ring"), 1 << 20);
             producer = new AetherProducer(buffer);
             AetherConsumer consumer = new AetherConsumer(buffer);
             drain = new Thread(() -> {
+                Cores.pin(1);
                 long[] next = {0};
                 MessageHandler inOrder = (id, type, payload) -> {
                     if (payload.get(LITTLE_LONG, 0) != next[0]++) {
@@ -118,7 +122,7 @@ public class IpcBenchmark {
                     return true;
                 };
                 try {
-                    while (!stop) {
+                    while (!stop.isRaised()) {
                         consumer.drain(inOrder, 1000);
                     }
                 } catch (Throwable problem) {
@@ -140,7 +144,7 @@ public class IpcBenchmark {
 
         @TearDown
         public void end() throws Exception {
-            stop = true;
+            stop.raise();
             drain.join();
             buffer.close();
             Folder.delete(folder);
@@ -162,6 +166,7 @@ public class IpcBenchmark {
 
         @Setup
         public void start() throws IOException {
+            Cores.pin(0);
             server = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
             socket = new Socket(server.getInetAddress(), server.getLocalPort());
             socket.setTcpNoDelay(true);
@@ -170,6 +175,7 @@ public class IpcBenchmark {
             input = new DataInputStream(socket.getInputStream());
             output = new DataOutputStream(socket.getOutputStream());
             echo = new Thread(() -> {
+                Cores.pin(1);
                 byte[] bytes = new byte[Long.BYTES];
                 try (other) {
                     while (other.getInputStream().readNBytes(bytes, 0, bytes.length) == bytes.length) {

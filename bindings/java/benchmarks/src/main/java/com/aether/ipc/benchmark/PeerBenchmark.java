@@ -53,23 +53,25 @@ public class PeerBenchmark {
         private Transport there;
         private Transport back;
         private Thread echo;
-        private volatile boolean stop;
+        private final Flag stop = new Flag();
         private long sent;
         private long received;
         private final LongConsumer take = value -> received = value;
 
         @Setup
         public void start() throws IOException {
+            Cores.pin(0);
             folder = Folder.create();
             there = Transport.open(transport, folder, "there");
             back = Transport.open(transport, folder, "back");
             echo = new Thread(() -> {
+                Cores.pin(1);
                 LongConsumer answer = value -> {
                     while (!back.send(value)) {
                         Thread.onSpinWait();
                     }
                 };
-                while (!stop) {
+                while (!stop.isRaised()) {
                     there.receive(answer, 1);
                 }
             });
@@ -92,7 +94,7 @@ public class PeerBenchmark {
 
         @TearDown
         public void end() throws Exception {
-            stop = true;
+            stop.raise();
             echo.join();
             there.close();
             back.close();
@@ -109,15 +111,17 @@ public class PeerBenchmark {
         private Path folder;
         private Transport way;
         private Thread drain;
-        private volatile boolean stop;
+        private final Flag stop = new Flag();
         private volatile Throwable failure;
         private long sent;
 
         @Setup
         public void start() throws IOException {
+            Cores.pin(0);
             folder = Folder.create();
             way = Transport.open(transport, folder, "ring");
             drain = new Thread(() -> {
+                Cores.pin(1);
                 long[] next = {0};
                 LongConsumer inOrder = value -> {
                     if (value != next[0]++) {
@@ -125,7 +129,7 @@ public class PeerBenchmark {
                     }
                 };
                 try {
-                    while (!stop) {
+                    while (!stop.isRaised()) {
                         way.receive(inOrder, 1000);
                     }
                 } catch (Throwable problem) {
@@ -147,7 +151,7 @@ public class PeerBenchmark {
 
         @TearDown
         public void end() throws Exception {
-            stop = true;
+            stop.raise();
             drain.join();
             way.close();
             Folder.delete(folder);
