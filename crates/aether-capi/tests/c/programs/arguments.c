@@ -91,6 +91,18 @@ int main(int argc, char **argv) {
     BAD(aether_producer_commit(NULL, 1, 0));
     BAD(aether_producer_commit(producer, 1, 0));
     BAD(aether_producer_abort(NULL));
+    aether_direct direct;
+    aether_window window;
+    BAD(aether_producer_direct(NULL, &direct));
+    BAD(aether_producer_direct(producer, NULL));
+    BAD(aether_producer_window(NULL, 16, &window));
+    BAD(aether_producer_window(producer, 16, NULL));
+    BAD(aether_producer_settle(NULL, 0, 0));
+    BAD(aether_producer_ring(NULL));
+    BAD(aether_consumer_direct(NULL, &direct));
+    BAD(aether_consumer_direct(consumer, NULL));
+    BAD(aether_consumer_settle(NULL, 0, 0));
+    BAD(aether_consumer_ring(NULL));
     BAD(aether_producer_reserve(NULL, 16, 16, &address, &size));
     BAD(aether_producer_reserve(producer, 16, 16, NULL, &size));
     BAD(aether_producer_reserve(producer, 16, 16, &address, NULL));

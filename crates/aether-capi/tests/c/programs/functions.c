@@ -429,6 +429,69 @@ static void records_are_written_and_read_by_address(aether_options options) {
     OK(aether_buffer_free(buffer));
 }
 
+static void records_are_published_and_released_without_a_call(void) {
+    aether_buffer *buffer = create("direct", (aether_options){.capacity = 1 << 16});
+    aether_producer *producer = producer_of(buffer);
+    aether_consumer *consumer = consumer_of(buffer);
+    OK(aether_producer_offer(producer, 0, 0, "", 0));
+    aether_direct out, in;
+    OK(aether_producer_direct(producer, &out));
+    OK(aether_consumer_direct(consumer, &in));
+    CHECK(out.write_cursor == in.write_cursor && out.read_cursor == NULL && in.read_cursor != NULL);
+    CHECK(out.data == in.data && out.capacity == 1 << 16 && out.mapped >= out.capacity);
+    CHECK(out.position == 16 && in.position == 0 && out.bell != in.bell && out.disturbances == in.disturbances);
+    uint64_t *write = out.write_cursor, *read = in.read_cursor;
+    const uint32_t *bell = in.bell;
+
+    aether_window window;
+    STATUS(AETHER_STATUS_ARGUMENT, aether_producer_settle(producer, 0, 0));
+    STATUS(AETHER_STATUS_TOO_LARGE, aether_producer_window(producer, 1 << 16, &window));
+    OK(aether_producer_window(producer, 5, &window));
+    CHECK(window.position == 16 && window.length >= 24 && (char *)window.base == (char *)out.data + 16);
+    unsigned char *end = write_record(window.base, 1, 16 + 5, 7, "first");
+    __atomic_store_n(write, 16 + 24, __ATOMIC_RELEASE);
+    write_record(end, 2, 16, 8, "");
+    __atomic_store_n(write, 16 + 24 + 16, __ATOMIC_RELEASE);
+    OK(aether_producer_ring(producer));
+    STATUS(AETHER_STATUS_ARGUMENT, aether_producer_settle(producer, window.length + 8, 2));
+    OK(aether_producer_window(producer, 0, &window));
+    // Not told: what was published would be written over.
+    CHECK(window.position == 16);
+    OK(aether_producer_settle(producer, 24 + 16, 2));
+    CHECK(producer_stats(producer).position == 56 && producer_stats(producer).offered == 3);
+    OK(aether_producer_offer(producer, 3, 0, "", 0));
+
+    CHECK(__atomic_load_n((uint64_t *)in.write_cursor, __ATOMIC_ACQUIRE) == 72);
+    // The first two.
+    __atomic_store_n(read, 40, __ATOMIC_RELEASE);
+    CHECK((*bell & AETHER_ASLEEP) == 0);
+    OK(aether_consumer_ring(consumer));
+    STATUS(AETHER_STATUS_ARGUMENT, aether_consumer_settle(consumer, 41, 2));
+    OK(aether_consumer_settle(consumer, 40, 2));
+    aether_consumer_stats stats;
+    OK(aether_consumer_read_stats(consumer, &stats));
+    CHECK(stats.position == 40 && stats.received == 2 && stats.available_bytes == 32);
+    EXPECT_IDS(consumer, 2, 3);
+    OK(aether_consumer_set_untrusted(consumer, true));
+    OK(aether_consumer_direct(consumer, &in));
+    CHECK(in.read_cursor == NULL && in.data == NULL && in.mapped == 0);
+    STATUS(AETHER_STATUS_ARGUMENT, aether_consumer_settle(consumer, 72, 0));
+    OK(aether_consumer_free(consumer));
+    OK(aether_producer_free(producer));
+    OK(aether_buffer_free(buffer));
+
+    buffer = create("not direct", (aether_options){.checksums = 1});
+    producer = producer_of(buffer);
+    consumer = consumer_of(buffer);
+    OK(aether_producer_direct(producer, &out));
+    OK(aether_consumer_direct(consumer, &in));
+    CHECK(out.write_cursor == NULL && in.write_cursor == NULL);
+    STATUS(AETHER_STATUS_ARGUMENT, aether_producer_window(producer, 0, &window));
+    OK(aether_consumer_free(consumer));
+    OK(aether_producer_free(producer));
+    OK(aether_buffer_free(buffer));
+}
+
 static void many_producers_and_consumers_share_a_ring(void) {
     aether_buffer *buffer = create("many", (aether_options){.producers = 2, .consumers = 3, .sequence = 1});
     aether_producer *east = producer_of(buffer), *west = producer_of(buffer), *third = NULL;
@@ -641,6 +704,7 @@ int main(int argc, char **argv) {
     messages_are_offered_together();
     records_are_written_and_read_by_address((aether_options){0});
     records_are_written_and_read_by_address((aether_options){.checksums = 1});
+    records_are_published_and_released_without_a_call();
     many_producers_and_consumers_share_a_ring();
     a_consumer_that_falls_behind_is_told();
     an_observer_looks_and_takes_nothing();
