@@ -86,7 +86,7 @@ class AllocationTest {
     }
 
     @Test
-    void four_handlers_at_one_place_allocate_nothing_nor_do_views_of_large_payloads() throws Exception {
+    void one_to_five_handlers_at_one_place_allocate_nothing_nor_do_views_of_large_payloads() throws Exception {
         try (AetherBuffer buffer = new AetherBuffer(folder.resolve("ring"), 1 << 20);
                 AetherProducer producer = new AetherProducer(buffer);
                 AetherConsumer consumer = new AetherConsumer(buffer)) {
@@ -96,26 +96,31 @@ class AllocationTest {
                 (id, type, payload) -> (sums[0] += payload.byteSize()) > 0,
                 (id, type, payload) -> (sums[1] += payload.get(ValueLayout.JAVA_BYTE, 0)) >= 0,
                 (id, type, payload) -> (sums[2] += id) >= 0,
+                (id, type, payload) -> (sums[2] += type + payload.byteSize()) >= 0,
                 counting,
             };
-            assertEquals(0, allocated(messages -> {
-                for (int i = 0; i < messages; i += 20) {
-                    for (int j = 0; j < 20; j++) {
-                        assertTrue(producer.offer(i, 1, (long) j));
+            for (int classes = 1; classes <= handlers.length; classes++) {
+                int different = classes;
+                assertEquals(0, allocated(messages -> {
+                    for (int i = 0; i < messages; i += 20) {
+                        for (int j = 0; j < 20; j++) {
+                            assertTrue(producer.offer(i, 1, (long) j));
+                        }
+                        MessageHandler handler = handlers[i / 20 % different];
+                        assertEquals(10, consumer.drain(handler, 10));
+                        for (int j = 0; j < 10; j++) {
+                            consumer.poll(handler);
+                        }
                     }
-                    MessageHandler handler = handlers[i / 20 % 4];
-                    assertEquals(10, consumer.drain(handler, 10));
-                    for (int j = 0; j < 10; j++) {
-                        consumer.poll(handler);
-                    }
-                }
-            }), "four handlers");
+                }), different + " handlers");
+            }
 
             byte[] large = new byte[10_000];
             MessageView.Handler[] views = {
                 message -> (sums[0] += message.length()) > 0 ? Flow.CONTINUE : Flow.KEEP,
                 message -> (sums[1] += message.getLong(9992)) >= 0 ? Flow.CONTINUE : Flow.KEEP,
                 message -> (sums[2] += message.getByte(0)) >= 0 ? Flow.COMMIT : Flow.KEEP,
+                message -> (sums[2] += message.id()) >= 0 ? Flow.CONTINUE : Flow.BREAK,
                 counting,
             };
             assertEquals(0, allocated(messages -> {
@@ -123,9 +128,9 @@ class AllocationTest {
                     for (int j = 0; j < 20; j++) {
                         assertTrue(producer.offer(i, 1, large));
                     }
-                    assertEquals(20, consumer.drain(views[i / 20 % 4], 20));
+                    assertEquals(20, consumer.drain(views[i / 20 % 5], 20));
                 }
-            }), "four handlers of views");
+            }), "five handlers of views");
             assertTrue(counting.count > 0);
         }
     }

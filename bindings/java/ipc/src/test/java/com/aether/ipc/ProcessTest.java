@@ -2,6 +2,7 @@ package com.aether.ipc;
 
 import static com.aether.ipc.Support.aether;
 import static com.aether.ipc.Support.java;
+import static com.aether.ipc.Support.python;
 import static com.aether.ipc.Support.text;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -17,6 +18,7 @@ import java.util.List;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Processes that talk, and processes that are killed. */
@@ -65,6 +67,44 @@ class ProcessTest {
             try (Child command = aether("send", ring)) {
                 command.writeAndClose(String.join("\n", numbers(5000)) + "\n");
                 command.end();
+            }
+            assertEquals(numbers(5000), consumer.end());
+            assertEquals(buffer.getWriteCursorAcquire(), buffer.getReadCursorAcquire());
+        }
+    }
+
+    @Test
+    @EnabledIfSystemProperty(named = "aether.python", matches = ".+")
+    void a_producer_is_heard_by_python() throws Exception {
+        try (Child producer = java(ProcessProducer.class, ring, "4096", "5000")) {
+            assertEquals("ready", producer.line());
+            try (Child python = python("""
+                    import sys, aether_ipc
+                    with aether_ipc.Buffer.open(sys.argv[1]) as buffer, buffer.consumer() as consumer:
+                        for number in range(5000):
+                            message = consumer.receive()
+                            assert (message.id, message.type) == (number, 1), message
+                            print(message.payload.decode())
+                    """, ring)) {
+                assertEquals(numbers(5000), python.end());
+            }
+            producer.end();
+        }
+    }
+
+    @Test
+    @EnabledIfSystemProperty(named = "aether.python", matches = ".+")
+    void a_consumer_hears_python() throws Exception {
+        try (AetherBuffer buffer = new AetherBuffer(Path.of(ring), 1 << 16);
+                Child consumer = java(ProcessConsumer.class, ring)) {
+            assertEquals("ready", consumer.line());
+            try (Child python = python("""
+                    import sys, aether_ipc
+                    with aether_ipc.Buffer.open(sys.argv[1]) as buffer, buffer.producer() as producer:
+                        for number in range(5000):
+                            producer.put(number, str(number).encode(), type=1)
+                    """, ring)) {
+                python.end();
             }
             assertEquals(numbers(5000), consumer.end());
             assertEquals(buffer.getWriteCursorAcquire(), buffer.getReadCursorAcquire());

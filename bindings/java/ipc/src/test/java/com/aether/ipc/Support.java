@@ -186,4 +186,11 @@ final class Support {
         command.addAll(List.of(arguments));
         return new Child(command);
     }
+
+    /** A program in Python, which has the package {@code aether_ipc}. */
+    static Child python(String program, String... arguments) {
+        List<String> command = new ArrayList<>(List.of(System.getProperty("aether.python"), "-c", program));
+        command.addAll(List.of(arguments));
+        return new Child(command);
+    }
 }

@@ -17,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Level;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OperationsPerInvocation;
@@ -89,28 +90,71 @@ public class CallBenchmark {
         }
     }
 
+    /** A ring that was emptied, and one that was filled, before each call. */
+    @State(Scope.Thread)
+    public static class Prepared {
+        private CallBenchmark ring;
+
+        @Setup
+        public void open() throws IOException {
+            ring = new CallBenchmark();
+            ring.open();
+        }
+
+        @TearDown
+        public void close() throws IOException {
+            ring.close();
+        }
+    }
+
+    /** See {@link Prepared}. */
+    @State(Scope.Thread)
+    public static class Empty extends Prepared {
+        @Setup(Level.Invocation)
+        public void empty() {
+            super.ring.consumer.drain(super.ring.views, MESSAGES);
+        }
+    }
+
+    /** See {@link Prepared}. */
+    @State(Scope.Thread)
+    public static class Filled extends Prepared {
+        @Setup(Level.Invocation)
+        public void fill() {
+            super.ring.offerAll();
+        }
+    }
+
+    @Benchmark
+    public void offer(Empty empty) {
+        ((Prepared) empty).ring.offerAll();
+    }
+
+    @Benchmark
+    public void drainViews(Filled filled) {
+        ((Prepared) filled).ring.drainAll();
+    }
+
+    @Benchmark
+    public void drainSegments(Filled filled) {
+        CallBenchmark ring = ((Prepared) filled).ring;
+        if (ring.consumer.drain(ring.segments, MESSAGES) != MESSAGES) {
+            throw new AssertionError("messages are missing");
+        }
+    }
+
+    @Benchmark
+    public void pollSegments(Filled filled) {
+        CallBenchmark ring = ((Prepared) filled).ring;
+        for (int i = 0; i < MESSAGES; i++) {
+            ring.consumer.poll(ring.segments);
+        }
+    }
+
     @Benchmark
     public long offerAndDrainViews() {
         offerAll();
         drainAll();
-        return sum;
-    }
-
-    @Benchmark
-    public long offerAndDrainSegments() {
-        offerAll();
-        if (consumer.drain(segments, MESSAGES) != MESSAGES) {
-            throw new AssertionError("messages are missing");
-        }
-        return sum;
-    }
-
-    @Benchmark
-    public long offerAndPollSegments() {
-        offerAll();
-        for (int i = 0; i < MESSAGES; i++) {
-            consumer.poll(segments);
-        }
         return sum;
     }
 

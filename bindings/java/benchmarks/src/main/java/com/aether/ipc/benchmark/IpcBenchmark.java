@@ -1,5 +1,6 @@
 package com.aether.ipc.benchmark;
 
+import com.aether.ipc.AetherBatch;
 import com.aether.ipc.AetherBuffer;
 import com.aether.ipc.AetherConsumer;
 import com.aether.ipc.AetherConsumer.PollResult;
@@ -20,6 +21,7 @@ import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OperationsPerInvocation;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
@@ -32,6 +34,8 @@ import org.openjdk.jmh.annotations.Warmup;
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 10, time = 1)
 public class IpcBenchmark {
+    static final int BATCH = 100;
+
     private static final ValueLayout.OfLong LITTLE_LONG =
             ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
@@ -100,6 +104,7 @@ public class IpcBenchmark {
         private Path folder;
         private AetherBuffer buffer;
         private AetherProducer producer;
+        private AetherBatch batch;
         private Thread drain;
         private final Flag stop = new Flag();
         private volatile Throwable failure;
@@ -111,6 +116,7 @@ public class IpcBenchmark {
             folder = Folder.create();
             buffer = new AetherBuffer(folder.resolve("ring"), 1 << 20);
             producer = new AetherProducer(buffer);
+            batch = producer.batch();
             AetherConsumer consumer = new AetherConsumer(buffer);
             drain = new Thread(() -> {
                 Cores.pin(1);
@@ -142,8 +148,22 @@ public class IpcBenchmark {
             sent++;
         }
 
+        void sendBatch() {
+            for (int i = 0; i < BATCH; i++) {
+                batch.add(sent, 1, sent);
+                sent++;
+            }
+            while (batch.size() > 0) {
+                batch.commit();
+                if (failure != null) {
+                    throw new AssertionError(failure);
+                }
+            }
+        }
+
         @TearDown
         public void end() throws Exception {
+            batch.close();
             stop.raise();
             drain.join();
             buffer.close();
@@ -222,7 +242,18 @@ public class IpcBenchmark {
     @Benchmark
     @BenchmarkMode(Mode.Throughput)
     @OutputTimeUnit(TimeUnit.SECONDS)
+    @OperationsPerInvocation(BATCH)
     public void benchmarkAetherIpcThroughput(OneWay oneWay) {
-        oneWay.send();
+        for (int i = 0; i < BATCH; i++) {
+            oneWay.send();
+        }
+    }
+
+    @Benchmark
+    @BenchmarkMode(Mode.Throughput)
+    @OutputTimeUnit(TimeUnit.SECONDS)
+    @OperationsPerInvocation(BATCH)
+    public void benchmarkAetherIpcBatchThroughput(OneWay oneWay) {
+        oneWay.sendBatch();
     }
 }
