@@ -149,8 +149,8 @@ public final class AetherConsumer extends Handle {
     }
 
     /**
-     * Gives up to {@code batchSize} messages to the handler. Ends early when the ring is empty, or the handler says no or
-     * throws; what it handled before is released. A bad record behind others is reported by the next call.
+     * Gives up to {@code batchSize} messages, of those that are there now, to the handler. Ends early when the handler says
+     * no or throws; what it handled before is released. A bad record behind others is reported by the next call.
      *
      * @param handler what handles them
      * @param batchSize how many at most
@@ -161,8 +161,8 @@ public final class AetherConsumer extends Handle {
     }
 
     /**
-     * Gives up to {@code batchSize} messages to the handler. Ends early when the ring is empty, or the handler says so or
-     * throws; what it handled before is released. A bad record behind others is reported by the next call.
+     * Gives up to {@code batchSize} messages, of those that are there now, to the handler. Ends early when the handler says
+     * so or throws; what it handled before is released. A bad record behind others is reported by the next call.
      *
      * @param handler what handles them
      * @param batchSize how many at most
@@ -210,32 +210,25 @@ public final class AetherConsumer extends Handle {
         int released = 0;
         boolean kept = false;
         boolean asked = false;
+        // One look a call: each takes the line from the producer, which is writing it.
+        if (limit > 1 || position == end) {
+            // The acquire pairs with the release by which it was moved.
+            long written = Native.getAcquire(writeCursor);
+            long ahead = written - position;
+            if (ahead < 0 || ahead > mask + 1) {
+                return ASK_CORE;
+            }
+            end = written;
+        }
         try {
-            while (total < limit) {
-                long left = end - position;
-                if (left == 0) {
-                    if (total > 0) {
-                        break;
-                    }
-                    // The acquire pairs with the release by which it was moved.
-                    long written = Native.getAcquire(writeCursor);
-                    left = written - position;
-                    if (left == 0) {
-                        break;
-                    }
-                    if (left < 0 || left > mask + 1) {
-                        asked = true;
-                        break;
-                    }
-                    end = written;
-                }
+            while (total < limit && position != end) {
                 long offset = position & mask;
                 long record = data + offset;
                 long second = Native.MEMORY.get(Native.LITTLE_LONG, record + Long.BYTES);
                 long length = second & 0xFFFF_FFFFL;
                 long size = Native.padded(length);
                 // What does not pass may have come to an end elsewhere, or be damage: the core can tell.
-                if (length < Native.HEADER_SIZE || size > left || size > mapped - offset) {
+                if (length < Native.HEADER_SIZE || size > end - position || size > mapped - offset) {
                     asked = true;
                     break;
                 }
