@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test there is, in this order. A new language adds its step here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -23,9 +24,7 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
         let command = format!("cargo run --quiet --package {package} --example {example}");
         steps.push(Step::new(format!("example {example}"), command));
     }
-    if !debian::has("mvn") {
-        steps.extend(debian::install(&["maven"], "see https://maven.apache.org/install.html")?);
-    }
+    steps.extend(java_tools()?);
     steps.push(Step::new("java", "bash bindings/java/test.sh"));
     Ok(steps)
 }
@@ -55,6 +54,35 @@ fn python_tools(root: &Path) -> Result<Vec<Step>> {
     let found = Command::new("bash").arg("bindings/python/find-python.sh").current_dir(root).output();
     let missing: &[&str] = if found.is_ok_and(|output| output.status.success()) { &[] } else { &["python3-venv"] };
     debian::install(missing, "set PYTHON to a Python 3.11 or newer")
+}
+
+/// Maven, which itself runs on any JDK, and one that has foreign memory, where Maven looks for it.
+fn java_tools() -> Result<Vec<Step>> {
+    let mut missing = Vec::new();
+    if !debian::has("mvn") {
+        missing.push("maven");
+    }
+    let mut homes: Vec<PathBuf> = env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().collect();
+    let user = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let folders = ["/usr/lib/jvm".into(), "/opt/java".into(), user.join(".jdks"), user.join(".sdkman/candidates/java")];
+    for folder in folders {
+        homes.extend(fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()));
+    }
+    if cfg!(target_os = "linux") && !homes.iter().any(|home| java_version(home) >= 22) {
+        missing.push("openjdk-25-jdk-headless");
+    }
+    debian::install(
+        &missing,
+        "get Maven from https://maven.apache.org and a JDK 22 or newer, and set JAVA_HOME to that",
+    )
+}
+
+/// 0 if there is no JDK.
+fn java_version(home: &Path) -> u32 {
+    let output = Command::new(home.join("bin/javac")).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let major = text.strip_prefix("javac ").and_then(|version| version.split(['.', '-', '\n']).next());
+    major.and_then(|major| major.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Every example of the workspace: it ends by itself, with 0 if what it shows has worked.

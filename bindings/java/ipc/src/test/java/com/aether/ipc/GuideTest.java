@@ -56,6 +56,31 @@ class GuideTest {
     }
 
     @Test
+    void the_code_of_the_readme_is_a_part_of_this_file() throws Exception {
+        String readme = Files.readString(Support.repository("README.md"));
+        String here = trimmed(Files.readString(
+                Support.repository("bindings/java/ipc/src/test/java/com/aether/ipc/GuideTest.java")));
+        MatchResult block = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL).matcher(readme).results()
+                .findFirst().orElseThrow();
+        assertTrue(here.contains(trimmed(block.group(1).replace("Path.of(\"/dev/shm/quotes\")", "path"))));
+    }
+
+    @Test
+    void readme() throws Exception {
+        try (AetherBuffer buffer = new AetherBuffer(path, 1 << 20);
+                AetherProducer producer = new AetherProducer(buffer)) {
+            producer.put(1, 7, "hello".getBytes());       // `offer` never waits; a long or a MemorySegment is taken too
+        }
+        try (AetherBuffer buffer = new AetherBuffer(path);
+                AetherConsumer consumer = new AetherConsumer(buffer)) {
+            consumer.poll((id, type, payload) -> payload.byteSize() == 5);      // false: it stays, and comes again
+        }
+        try (AetherBuffer buffer = new AetherBuffer(path)) {
+            assertEquals(24, buffer.getReadCursorAcquire());
+        }
+    }
+
+    @Test
     void the_dependency_of_the_guide_is_what_is_built() throws Exception {
         String pom = Files.readString(Support.repository("bindings/java/ipc/pom.xml"));
         for (String line : blocks("xml").getFirst().lines().map(String::strip).toList()) {

@@ -61,12 +61,9 @@ final class Table {
             }
             default -> unit = "ns";
         }
-        String range = "";
-        try {
-            range = String.format(Locale.ROOT, " ± %.1f", error.getAsDouble() * scale);
-        } catch (NumberFormatException notEnough) {
-            // One iteration has none.
-        }
+        double half = Double.parseDouble(error.getAsString()) * scale;
+        // One iteration has none.
+        String range = Double.isNaN(half) ? "" : String.format(Locale.ROOT, " ± %.1f", half);
         return String.format(
                 Locale.ROOT, "| `%s.%s`%s | %.1f%s | %s |", name[name.length - 2], name[name.length - 1], parameters,
                 score * scale, range, unit);
