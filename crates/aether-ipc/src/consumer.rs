@@ -389,7 +389,7 @@ impl Run {
     }
 
     /// The payload of a record whose checksum holds.
-    fn check<'m>(self, position: u64, header: Header, bytes: &'m [u8]) -> Result<&'m [u8]> {
+    fn check(self, position: u64, header: Header, bytes: &[u8]) -> Result<&[u8]> {
         // `validate` has seen to it that there are as many.
         let (payload, stored) = bytes.split_at(bytes.len() - CHECKSUM_SIZE);
         let found = stored.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));

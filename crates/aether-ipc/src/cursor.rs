@@ -15,7 +15,7 @@ pub(crate) const AWAY: u64 = u64::MAX;
 #[inline]
 pub(crate) fn distance(write: u64, read: u64, capacity: u64) -> Result<u64, Corruption> {
     let bytes = write.wrapping_sub(read);
-    if bytes <= capacity && (write | read) % 8 == 0 {
+    if bytes <= capacity && (write | read).is_multiple_of(8) {
         return Ok(bytes);
     }
     Err(unbelievable(write, read, capacity))
@@ -26,7 +26,7 @@ fn unbelievable(write: u64, read: u64, capacity: u64) -> Corruption {
     if write.wrapping_sub(read) > capacity {
         return Corruption::Apart { write, read, capacity };
     }
-    Corruption::Misaligned { cursor: if write % 8 != 0 { write } else { read } }
+    Corruption::Misaligned { cursor: if write.is_multiple_of(8) { read } else { write } }
 }
 
 /// Bytes that have not been written over, likewise.

@@ -1045,7 +1045,7 @@ unsafe fn copy_short(from: &[u8], to: *mut u8) {
     unsafe {
         match length {
             ..=16 => ends::<u64>(from, to, length),
-            ..=32 => ends::<u128>(from, to, length),
+            17..=32 => ends::<u128>(from, to, length),
             _ => ends::<[u128; 2]>(from, to, length),
         }
     }
