@@ -1,8 +1,9 @@
 //! What producers and consumers have in common: one thread at a time, closing, waiting.
 
 use std::{
+    cell::UnsafeCell,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, Wake, Waker},
@@ -24,12 +25,37 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A role in a ring, as Python holds it.
 pub(crate) struct Handle<T> {
     what: &'static str,
-    /// None after it was closed. Never waited for: whoever waits holds it, maybe for ever.
-    role: Mutex<Option<T>>,
+    /// None after it was closed.
+    role: UnsafeCell<Option<T>>,
+    /// Somebody uses the role. Never waited for: whoever waits for messages uses it, maybe for ever.
+    busy: AtomicBool,
     closed: AtomicBool,
     /// The task that sleeps until there is something to do.
     sleeper: Mutex<Option<Sleeper>>,
     pub(crate) loan: Loan,
+}
+
+// SAFETY: the role may be sent, and is used by one thread at a time: see `Handle::enter`. All else is Sync.
+unsafe impl<T: Send> Sync for Handle<T> {}
+
+/// The role of a handle, for as long as its call goes on.
+struct Entered<'h, T> {
+    handle: &'h Handle<T>,
+}
+
+impl<T> Entered<'_, T> {
+    #[inline]
+    fn role(&mut self) -> &mut Option<T> {
+        // SAFETY: there is only this one at a time, as `Handle::enter` sees to, and it is borrowed.
+        unsafe { &mut *self.handle.role.get() }
+    }
+}
+
+impl<T> Drop for Entered<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.handle.busy.store(false, Relaxed);
+    }
 }
 
 struct Sleeper {
@@ -55,54 +81,59 @@ impl<T: Send> Handle<T> {
     pub(crate) fn new(what: &'static str, role: T) -> Handle<T> {
         Handle {
             what,
-            role: Mutex::new(Some(role)),
+            role: UnsafeCell::new(Some(role)),
+            busy: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sleeper: Mutex::new(None),
             loan: Loan::new(),
         }
     }
 
-    fn try_lock(&self) -> Result<MutexGuard<'_, Option<T>>> {
-        match self.role.try_lock() {
-            Ok(role) => Ok(role),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(Failure::Busy(self.what)),
+    /// The role, for this call alone. The interpreter's lock, which `_py` shows to be held, is all the lock that this
+    /// takes: `busy` only changes under it, and it orders what one thread does before what the next one does. Whoever
+    /// lets go of it meanwhile leaves `busy` set.
+    #[inline]
+    fn enter(&self, _py: Python<'_>) -> Result<Entered<'_, T>> {
+        if self.busy.load(Relaxed) {
+            return Err(Failure::Busy(self.what).into());
         }
+        self.busy.store(true, Relaxed);
+        Ok(Entered { handle: self })
     }
 
     /// Uses the role. If it was closed meanwhile, it is freed afterwards.
     #[inline]
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        let mut role = self.try_lock()?;
-        let result = match role.as_mut() {
+    pub(crate) fn with<R>(&self, py: Python<'_>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let mut entered = self.enter(py)?;
+        let result = match entered.role() {
             Some(role) if !self.is_closed() => work(role),
-            _ => return Err(Failure::Closed(self.what)),
+            _ => return Err(Failure::Closed(self.what).into()),
         };
         // Where views are left, the role goes with the last of them.
         if self.is_closed() && !self.loan.is_seen() {
             self.loan.abandon();
-            self.free(&mut role);
+            self.free(entered.role());
         }
         result
     }
 
     /// Frees the role after `finish`, unless that finds views in use. Where another thread or a handler is using it, it is
     /// freed as soon as that is over, or has looked: a wait ends.
-    pub(crate) fn close(&self, finish: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
-        let Ok(mut role) = self.try_lock() else {
+    pub(crate) fn close(&self, py: Python<'_>, finish: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
+        let Ok(mut entered) = self.enter(py) else {
             self.closed.store(true, Relaxed);
             return Ok(());
         };
-        let Some(open) = role.as_mut() else { return Ok(()) };
+        let Some(open) = entered.role() else { return Ok(()) };
         let finished = finish(open);
         if self.loan.is_seen() {
             return finished;
         }
         self.closed.store(true, Relaxed);
-        self.free(&mut role);
+        self.free(entered.role());
         match finished {
             // Nothing of the parent's was to be finished here.
-            Err(Failure::Ring(Error::Forked)) => Ok(()),
+            Err(failure) if matches!(*failure, Failure::Ring(Error::Forked)) => Ok(()),
             finished => finished,
         }
     }
@@ -122,13 +153,14 @@ impl<T: Send> Handle<T> {
     /// False if it is time now: then it is not called.
     pub(crate) fn wake_later(
         &self,
+        py: Python<'_>,
         wake: Py<PyAny>,
         look: impl FnOnce(&mut T, &mut Context<'_>, &mut Option<Registration>) -> Result<Poll<()>>,
     ) -> Result<bool> {
-        self.with(|role| {
+        self.with(py, |role| {
             let mut sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
             if sleeper.is_some() {
-                return Err(Failure::Busy(self.what));
+                return Err(Failure::Busy(self.what).into());
             }
             let waker = Waker::from(Arc::new(Call(wake)));
             let mut registration = None;
@@ -159,7 +191,7 @@ impl<T: Send> Handle<T> {
             let left = patience.left();
             let result = py.detach(|| turn(left.unwrap_or(LOOK).min(LOOK)));
             if self.is_closed() {
-                return Err(Failure::Closed(self.what));
+                return Err(Failure::Closed(self.what).into());
             }
             match result {
                 Err(Error::TimedOut { .. }) if left.is_none_or(|left| left > LOOK) => py.check_signals()?,
