@@ -295,7 +295,7 @@ def test_a_limit_that_is_no_size_is_refused(consumer: aether.Consumer, limit: in
     calls: list[Callable[[], object]] = [
         lambda: consumer.receive_many(limit),
         lambda: consumer.receive_array("u1", limit),
-        lambda: consumer.drain(print, limit),  # type: ignore[arg-type]
+        lambda: consumer.drain(print, limit),
     ]
     for call in calls:
         with pytest.raises(OverflowError):
