@@ -246,10 +246,10 @@ impl Consumer {
         RECEIVE.import(slf.py(), "aether_ipc._asyncio", "receive")?.call1((slf,))
     }
 
-    /// Has `wake` called, in another thread, when a message is there or the wait for one would end otherwise. False if
-    /// that is so now. Releases the last message.
-    fn _wake_when_readable(&self, py: Python<'_>, wake: Py<PyAny>) -> Result<bool> {
-        self.handle.wake_later(py, wake, |role, cx, registration| {
+    /// A descriptor that becomes readable when a message is there or the wait for one would end otherwise. None if that
+    /// is so now. Releases the last message.
+    fn _wake_when_readable(&self, py: Python<'_>) -> Result<Option<i64>> {
+        self.handle.wake_later(py, |role, cx, registration| {
             role.give_back(py, &self.handle.loan)?;
             if role.deferred.is_some() {
                 return Ok(Poll::Ready(()));

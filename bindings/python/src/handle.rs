@@ -2,9 +2,10 @@
 
 use std::{
     cell::UnsafeCell,
+    io::{self, PipeReader, PipeWriter, Read, Write},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::*},
     },
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
@@ -32,6 +33,8 @@ pub(crate) struct Handle<T> {
     closed: AtomicBool,
     /// The task that sleeps until there is something to do.
     sleeper: Mutex<Option<Sleeper>>,
+    /// What wakes it, made by the first that sleeps.
+    alarm: OnceLock<Arc<Alarm>>,
     pub(crate) loan: Loan,
 }
 
@@ -63,17 +66,42 @@ struct Sleeper {
     waker: Waker,
 }
 
-/// A Python function that wakes somebody. Called in the library's thread.
-struct Call(Py<PyAny>);
+/// Wakes whoever waits for a descriptor to become readable. The library's thread never enters the interpreter: one that
+/// is ending would not let it out again.
+struct Alarm {
+    reader: PipeReader,
+    writer: PipeWriter,
+    /// A byte is in the pipe, or will be in a moment.
+    rung: AtomicBool,
+}
 
-impl Wake for Call {
+impl Alarm {
+    fn new() -> io::Result<Alarm> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Alarm { reader, writer, rung: AtomicBool::new(false) })
+    }
+
+    /// What becomes readable.
+    fn descriptor(&self) -> i64 {
+        #[cfg(unix)]
+        return std::os::fd::AsRawFd::as_raw_fd(&self.reader).into();
+        #[cfg(windows)]
+        return std::os::windows::io::AsRawHandle::as_raw_handle(&self.reader) as i64;
+    }
+
+    fn silence(&self) {
+        if self.rung.swap(false, AcqRel) {
+            // Nobody could do anything about an error; the next wait would end too early, and look again.
+            let _ = (&self.reader).read(&mut [0]);
+        }
+    }
+}
+
+impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        // When the interpreter is ending, nobody is left to be woken.
-        Python::try_attach(|py| {
-            if let Err(error) = self.0.call0(py) {
-                error.write_unraisable(py, None);
-            }
-        });
+        if !self.rung.swap(true, AcqRel) {
+            let _ = (&self.writer).write(&[0]);
+        }
     }
 }
 
@@ -85,6 +113,7 @@ impl<T: Send> Handle<T> {
             busy: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sleeper: Mutex::new(None),
+            alarm: OnceLock::new(),
             loan: Loan::new(),
         }
     }
@@ -149,30 +178,41 @@ impl<T: Send> Handle<T> {
         self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Has `wake` called, in another thread, when it is time to look again; until [`stop_waiting`](Self::stop_waiting).
-    /// False if it is time now: then it is not called.
+    /// Has a descriptor become readable when it is time to look again; until [`stop_waiting`](Self::stop_waiting). None if
+    /// it is time now.
     pub(crate) fn wake_later(
         &self,
         py: Python<'_>,
-        wake: Py<PyAny>,
         look: impl FnOnce(&mut T, &mut Context<'_>, &mut Option<Registration>) -> Result<Poll<()>>,
-    ) -> Result<bool> {
+    ) -> Result<Option<i64>> {
         self.with(py, |role| {
             let mut sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
             if sleeper.is_some() {
                 return Err(Failure::Busy(self.what).into());
             }
-            let waker = Waker::from(Arc::new(Call(wake)));
+            let alarm = match self.alarm.get() {
+                Some(alarm) => alarm,
+                None => {
+                    let new = Arc::new(Alarm::new().map_err(PyErr::from)?);
+                    self.alarm.get_or_init(|| new)
+                }
+            };
+            let waker = Waker::from(alarm.clone());
             let mut registration = None;
             let looked = look(role, &mut Context::from_waker(&waker), &mut registration)?;
             *sleeper = registration.map(|registration| Sleeper { _registration: registration, waker });
-            Ok(looked.is_pending())
+            Ok(looked.is_pending().then(|| alarm.descriptor()))
         })
     }
 
     pub(crate) fn stop_waiting(&self) {
-        // Dropped when its lock is free again: that may run Python code.
         drop(self.take_sleeper());
+        // The pipe is shared with the parent process, if the handle is.
+        if let Some(alarm) = self.alarm.get()
+            && !self.loan.is_inherited()
+        {
+            alarm.silence();
+        }
     }
 
     #[inline]

@@ -113,10 +113,12 @@ impl Producer {
         PUT.import(slf.py(), "aether_ipc._asyncio", "put")?.call1((slf, id, payload, r#type))
     }
 
-    /// Has `wake` called, in another thread, when a message of `nbytes` has space. False if it has now.
-    fn _wake_when_writable(&self, py: Python<'_>, nbytes: usize, wake: Py<PyAny>) -> Result<bool> {
-        self.handle
-            .wake_later(py, wake, |role, cx, registration| Ok(role.writer(&self.handle.loan)?.poll_writable(cx, registration, nbytes)?))
+    /// A descriptor that becomes readable when a message of `nbytes` has space. None if it has now.
+    fn _wake_when_writable(&self, py: Python<'_>, nbytes: usize) -> Result<Option<i64>> {
+        let loan = &self.handle.loan;
+        self.handle.wake_later(py, |role, cx, registration| {
+            Ok(role.writer(loan)?.poll_writable(cx, registration, nbytes)?)
+        })
     }
 
     fn _stop_waiting(&self) {
