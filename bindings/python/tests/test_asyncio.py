@@ -185,6 +185,7 @@ def test_who_has_waited_leaves_no_descriptor_behind(path: Path) -> None:
             await producer.put_async(1, bytes(900))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(producer.put_async(2, bytes(900)), 0.001)
+        path.unlink()
 
     asyncio.run(wait())
     before = open_ones()
