@@ -92,7 +92,7 @@ impl Alarm {
     fn silence(&self) {
         if self.rung.swap(false, AcqRel) {
             // Nobody could do anything about an error; the next wait would end too early, and look again.
-            let _ = (&self.reader).read(&mut [0]);
+            let _ = (&self.reader).read_exact(&mut [0]);
         }
     }
 }
@@ -100,7 +100,7 @@ impl Alarm {
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         if !self.rung.swap(true, AcqRel) {
-            let _ = (&self.writer).write(&[0]);
+            let _ = (&self.writer).write_all(&[0]);
         }
     }
 }
