@@ -125,7 +125,9 @@ impl Records {
                 (buffer, (!plain).then_some(natural))
             }
         };
-        let size = size.or(natural).ok_or_else(|| argument("these are plain bytes: say with `record_size` how many make a record"))?;
+        let size = size
+            .or(natural)
+            .ok_or_else(|| argument("these are plain bytes: say with `record_size` how many make a record"))?;
         if size == 0 {
             return Err(no_bytes());
         }

@@ -3,7 +3,12 @@
 use std::task::Poll;
 
 use aether_ipc::{Error, Flow as Native};
-use pyo3::{exceptions::PyTypeError, prelude::*, sync::PyOnceLock, types::{PySlice, PyTuple}};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PySlice, PyTuple},
+};
 
 use crate::{
     arguments::{Records, Timeout, check_dtype},

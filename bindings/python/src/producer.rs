@@ -116,9 +116,8 @@ impl Producer {
     /// A descriptor that becomes readable when a message of `nbytes` has space. None if it has now.
     fn _wake_when_writable(&self, py: Python<'_>, nbytes: usize) -> Result<Option<i64>> {
         let loan = &self.handle.loan;
-        self.handle.wake_later(py, |role, cx, registration| {
-            Ok(role.writer(loan)?.poll_writable(cx, registration, nbytes)?)
-        })
+        self.handle
+            .wake_later(py, |role, cx, registration| Ok(role.writer(loan)?.poll_writable(cx, registration, nbytes)?))
     }
 
     fn _stop_waiting(&self) {
