@@ -39,6 +39,12 @@ enum Chore {
     },
     /// Count the instructions that a message costs, and compare them with the budget
     Instructions,
+    /// Measure the Python package beside others; without arguments, write docs/python-benchmarks.md anew
+    #[command(disable_help_flag = true)]
+    BenchPython {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Write the C header anew from the sources
     Header,
     /// Install the C library, its headers, and what pkg-config and CMake need to find them
@@ -70,6 +76,10 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)?]),
         Chore::Instructions => instructions::check(&root),
+        Chore::BenchPython { arguments } => {
+            let command = format!("bash bindings/python/bench.sh {}", arguments.join(" "));
+            run(&root, &[Step::new("bench python", command)])
+        }
         Chore::Header => run(&root, &[header()]),
         #[cfg(target_os = "linux")]
         Chore::Install { prefix } => install::install(&root, &prefix),

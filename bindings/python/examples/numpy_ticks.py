@@ -16,10 +16,7 @@ def send(path: str) -> None:
     ticks["price"] = 100 + np.sin(np.arange(COUNT) / 1000)
     ticks["volume"] = 1
     with aether.Buffer.open(path) as buffer, buffer.producer() as producer:
-        sent = 0
-        while sent < COUNT:
-            producer.wait_for_space(TICK.itemsize)
-            sent += producer.offer_array(sent, ticks[sent:])
+        producer.put_array(0, ticks)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ impl FromPyObject<'_, '_> for Timeout {
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Timeout> {
         let Some(seconds) = object.extract::<Option<f64>>()? else { return Ok(Timeout(None)) };
-        let refuse = |_| Failure::Argument(format!("timeout must be seconds from 0 up, or None, not {seconds}"));
+        let refuse = |_| argument(&format!("timeout must be seconds from 0 up, or None, not {seconds}"));
         Ok(Timeout(Some(Duration::try_from_secs_f64(seconds).map_err(refuse)?)))
     }
 }
@@ -39,7 +39,7 @@ macro_rules! choice {
             fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<$name> {
                 match object.extract::<&str>()? {
                     $($text => Ok($name($value)),)+
-                    other => Err(Failure::Argument(format!("'{other}' is none of {}", $words)).into()),
+                    other => Err(argument(&format!("'{other}' is none of {}", $words)).into()),
                 }
             }
         }
@@ -99,9 +99,7 @@ impl Records {
                 let dtype = array.getattr("dtype")?;
                 check_dtype(&dtype)?;
                 if !array.getattr("flags")?.getattr("c_contiguous")?.is_truthy()? {
-                    return Err(Failure::Argument(
-                        "the array is not C-contiguous; numpy.ascontiguousarray copies it".to_owned(),
-                    ));
+                    return Err(argument("the array is not C-contiguous; numpy.ascontiguousarray copies it"));
                 }
                 let item: usize = dtype.getattr("itemsize")?.extract()?;
                 let shape: Vec<usize> = array.getattr("shape")?.extract()?;
@@ -127,14 +125,14 @@ impl Records {
                 (buffer, (!plain).then_some(natural))
             }
         };
-        let size = size.or(natural).ok_or_else(|| {
-            Failure::Argument("these are plain bytes: say with `record_size` how many make a record".to_owned())
-        })?;
+        let size = size
+            .or(natural)
+            .ok_or_else(|| argument("these are plain bytes: say with `record_size` how many make a record"))?;
         if size == 0 {
             return Err(no_bytes());
         }
         if !buffer.is_c_contiguous() {
-            return Err(Failure::Argument("the array is not C-contiguous".to_owned()));
+            return Err(argument("the array is not C-contiguous"));
         }
         Ok(Records { buffer, size })
     }
@@ -162,12 +160,16 @@ pub(crate) fn check_dtype(dtype: &Bound<'_, PyAny>) -> Result<()> {
     if dtype.getattr("hasobject")?.is_truthy()? { Err(no_objects()) } else { Ok(()) }
 }
 
-fn no_objects() -> Failure {
+fn no_objects() -> Box<Failure> {
     PyTypeError::new_err("objects of Python's can't be sent, only their bytes").into()
 }
 
-fn no_bytes() -> Failure {
-    Failure::Argument("a record has at least 1 byte".to_owned())
+fn no_bytes() -> Box<Failure> {
+    argument("a record has at least 1 byte")
+}
+
+fn argument(words: &str) -> Box<Failure> {
+    Box::new(Failure::Argument(words.to_owned()))
 }
 
 /// The object as NumPy's own kind of array, if it is any kind of one. If NumPy was not imported, it is none.

@@ -32,7 +32,7 @@ impl Buffer {
 
     fn open_buffer(&self) -> Result<aether_ipc::Buffer> {
         let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.clone().ok_or(Failure::Closed("buffer"))
+        buffer.clone().ok_or_else(|| Failure::Closed("buffer").into())
     }
 }
 

@@ -3,14 +3,19 @@
 use std::task::Poll;
 
 use aether_ipc::{Error, Flow as Native};
-use pyo3::{exceptions::PyTypeError, prelude::*, sync::PyOnceLock, types::PySlice};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PySlice, PyTuple},
+};
 
 use crate::{
     arguments::{Records, Timeout, check_dtype},
     failure::{Failure, Result},
     handle::{Handle, Patience},
     loan::Loan,
-    message::{Message, Record},
+    message::{Copies, Message, Record, copy},
 };
 
 /// What a handler wants done with its message. Returning None is CONTINUE.
@@ -65,12 +70,13 @@ impl Role {
     }
 
     #[inline]
-    fn next(&mut self, slf: &Bound<'_, Consumer>) -> Result<Option<Message>> {
+    fn next<'py>(&mut self, slf: &Bound<'py, Consumer>) -> Result<Option<Bound<'py, Message>>> {
         self.turn_to_next(slf.py(), &slf.get().handle.loan)?;
-        let mut record = None;
-        self.consumer.peek(1, |message| record = Some(Record::of(message)))?;
-        self.lent = record.is_some();
-        Ok(record.map(|record| Message::lent(record, slf)))
+        let mut made = None;
+        self.consumer.peek(1, |message| made = Some(Bound::new(slf.py(), Message::lent(Record::of(message), slf))))?;
+        let made = made.transpose()?;
+        self.lent = made.is_some();
+        Ok(made)
     }
 
     fn wait(&mut self, slf: &Bound<'_, Consumer>, patience: &mut Patience) -> Result<()> {
@@ -87,7 +93,7 @@ impl Role {
         let mut go_on = Ok(true);
         for &record in &self.records {
             let message = Bound::new(py, Message::lent(record, slf))?;
-            let flow = handler.call1((&message,)).map_err(Failure::from).and_then(|flow| {
+            let flow = handler.call1((&message,)).map_err(Box::<Failure>::from).and_then(|flow| {
                 drop(message);
                 let flow = flow_of(&flow)?;
                 handle.loan.end(py)?;
@@ -194,7 +200,7 @@ impl Consumer {
         if !self.handle.loan.is_current(loan) {
             return Ok(());
         }
-        self.handle.with(|role| role.give_back(py, &self.handle.loan))
+        self.handle.with(py, |role| role.give_back(py, &self.handle.loan))
     }
 
     /// Ends that loan without releasing its message.
@@ -202,14 +208,14 @@ impl Consumer {
         if !self.handle.loan.is_current(loan) {
             return Ok(());
         }
-        self.handle.with(|role| {
+        self.handle.with(py, |role| {
             role.lent = false;
             self.handle.loan.end(py)
         })
     }
 
-    fn receive_message(slf: &Bound<'_, Self>, timeout: Timeout) -> Result<Message> {
-        slf.get().handle.with(|role| {
+    fn receive_message<'py>(slf: &Bound<'py, Self>, timeout: Timeout) -> Result<Bound<'py, Message>> {
+        slf.get().handle.with(slf.py(), |role| {
             if let Some(message) = role.next(slf)? {
                 return Ok(message);
             }
@@ -230,13 +236,13 @@ impl Consumer {
     ///
     /// Raises TimedOutError, ClosedError (see `require_producer`), LaggedError, CorruptError.
     #[pyo3(signature = (timeout = None))]
-    fn receive(slf: &Bound<'_, Self>, timeout: Option<Timeout>) -> Result<Message> {
+    fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<Timeout>) -> Result<Bound<'py, Message>> {
         Consumer::receive_message(slf, timeout.unwrap_or(Timeout(None)))
     }
 
     /// The next message, or None if there is none now. Releases the last one.
-    fn try_receive(slf: &Bound<'_, Self>) -> Result<Option<Message>> {
-        slf.get().handle.with(|role| role.next(slf))
+    fn try_receive<'py>(slf: &Bound<'py, Self>) -> Result<Option<Bound<'py, Message>>> {
+        slf.get().handle.with(slf.py(), |role| role.next(slf))
     }
 
     /// The next message, waited for without holding up the event loop. If it is cancelled, nothing is lost.
@@ -245,10 +251,10 @@ impl Consumer {
         RECEIVE.import(slf.py(), "aether_ipc._asyncio", "receive")?.call1((slf,))
     }
 
-    /// Has `wake` called, in another thread, when a message is there or the wait for one would end otherwise. False if
-    /// that is so now. Releases the last message.
-    fn _wake_when_readable(&self, py: Python<'_>, wake: Py<PyAny>) -> Result<bool> {
-        self.handle.wake_later(wake, |role, cx, registration| {
+    /// A descriptor that becomes readable when a message is there or the wait for one would end otherwise. None if that
+    /// is so now. Releases the last message.
+    fn _wake_when_readable(&self, py: Python<'_>) -> Result<Option<i64>> {
+        self.handle.wake_later(py, |role, cx, registration| {
             role.give_back(py, &self.handle.loan)?;
             if role.deferred.is_some() {
                 return Ok(Poll::Ready(()));
@@ -265,7 +271,7 @@ impl Consumer {
     /// Waits until a message is there. Releases the last one.
     #[pyo3(signature = (timeout = None))]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<Timeout>) -> Result<()> {
-        slf.get().handle.with(|role| {
+        slf.get().handle.with(slf.py(), |role| {
             role.turn_to_next(slf.py(), &slf.get().handle.loan)?;
             role.wait(slf, &mut Patience::new(timeout.unwrap_or(Timeout(None))))
         })
@@ -275,14 +281,42 @@ impl Consumer {
     ///
     /// The message is valid until the handler returns. If it returns Flow.KEEP or raises, the message stays.
     fn poll(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>) -> Result<bool> {
-        slf.get().handle.with(|role| Ok(role.drain(slf, handler, 1)? == 1))
+        slf.get().handle.with(slf.py(), |role| Ok(role.drain(slf, handler, 1)? == 1))
     }
 
     /// Gives up to `limit` messages to `handler`, then releases them. How many; it never waits.
     ///
     /// The handler returns a Flow, or None to go on. If it raises, those before are released and its message stays.
     fn drain(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, limit: usize) -> Result<usize> {
-        slf.get().handle.with(|role| role.drain(slf, handler, limit))
+        slf.get().handle.with(slf.py(), |role| role.drain(slf, handler, limit))
+    }
+
+    /// Receives up to `limit` messages as a list of tuples: id, type and payload. Waits for the first at most `timeout`
+    /// seconds (None: for ever). They are released at once; what is to stay until it was handled is for `drain`.
+    #[pyo3(signature = (limit, *, timeout = None))]
+    fn receive_many<'py>(
+        slf: &Bound<'py, Self>,
+        limit: usize,
+        timeout: Option<Timeout>,
+    ) -> Result<Vec<Bound<'py, PyTuple>>> {
+        let py = slf.py();
+        let mut patience = Patience::new(timeout.unwrap_or(Timeout(None)));
+        slf.get().handle.with(py, |role| {
+            role.turn_to_next(py, &slf.get().handle.loan)?;
+            let mut copies = Copies::new();
+            loop {
+                let count = role.consumer.drain(limit, |message| {
+                    copies.take(|| {
+                        let payload = copy(py, message.payload())?;
+                        (message.id(), message.message_type(), payload).into_pyobject(py)
+                    })
+                })?;
+                if count > 0 || limit == 0 || copies.failed() {
+                    return copies.all();
+                }
+                role.wait(slf, &mut patience)?;
+            }
+        })
     }
 
     /// Receives up to `limit` messages whose payloads are one `dtype` each, as one NumPy array, waiting for the first.
@@ -300,11 +334,11 @@ impl Consumer {
         check_dtype(&dtype)?;
         let size: usize = dtype.getattr("itemsize")?.extract()?;
         if size == 0 {
-            return Err(Failure::Argument(format!("items of {dtype} have 0 bytes, a record has at least 1")));
+            return Err(Failure::Argument(format!("items of {dtype} have 0 bytes, a record has at least 1")).into());
         }
         let mut patience = Patience::new(timeout.unwrap_or(Timeout(None)));
         let mut array = None;
-        let count = slf.get().handle.with(|role| {
+        let count = slf.get().handle.with(slf.py(), |role| {
             role.receive_records(slf, &mut patience, size, |consumer| {
                 // No more than can be there, since the array keeps its memory; one even if nothing is, to look for errors.
                 let least = (aether_ipc::HEADER_SIZE + size).next_multiple_of(aether_ipc::ALIGNMENT) as u64;
@@ -334,37 +368,37 @@ impl Consumer {
         let records = Records::new(array, record_size)?;
         let room = records.room()?;
         let mut patience = Patience::new(timeout.unwrap_or(Timeout(None)));
-        slf.get().handle.with(|role| role.receive_records(slf, &mut patience, records.size, |_| Ok(room)))
+        slf.get().handle.with(slf.py(), |role| role.receive_records(slf, &mut patience, records.size, |_| Ok(room)))
     }
 
     /// Whether any process produces now.
-    fn has_producer(&self) -> Result<bool> {
-        self.handle.with(|role| Ok(role.consumer.has_producer()?))
+    fn has_producer(&self, py: Python<'_>) -> Result<bool> {
+        self.handle.with(py, |role| Ok(role.consumer.has_producer()?))
     }
 
     /// Bytes committed in all lanes that were not released; an instant's truth.
     #[getter]
-    fn available_bytes(&self) -> Result<u64> {
-        self.handle.with(|role| Ok(role.consumer.available_bytes()))
+    fn available_bytes(&self, py: Python<'_>) -> Result<u64> {
+        self.handle.with(py, |role| Ok(role.consumer.available_bytes()))
     }
 
     /// What was released of lane 0, in bytes since the ring was made.
     #[getter]
-    fn position(&self) -> Result<u64> {
-        self.handle.with(|role| Ok(role.consumer.position()))
+    fn position(&self, py: Python<'_>) -> Result<u64> {
+        self.handle.with(py, |role| Ok(role.consumer.position()))
     }
 
     /// Messages released since this consumer was taken.
     #[getter]
-    fn received(&self) -> Result<u64> {
-        self.handle.with(|role| Ok(role.consumer.received()))
+    fn received(&self, py: Python<'_>) -> Result<u64> {
+        self.handle.with(py, |role| Ok(role.consumer.received()))
     }
 
     /// Releases the last message and frees the role; a wait in another thread ends with HandleClosedError.
     ///
     /// Raises BorrowError while arrays or slices of the message are alive: then it stays open.
     fn close(&self, py: Python<'_>) -> Result<()> {
-        self.handle.close(|role| role.give_back(py, &self.handle.loan))
+        self.handle.close(py, |role| role.give_back(py, &self.handle.loan))
     }
 
     /// Whether it was closed.
@@ -390,13 +424,13 @@ impl Consumer {
         if exception_type.is_none() {
             return self.close(py);
         }
-        let closed = self.handle.close(|role| {
+        let closed = self.handle.close(py, |role| {
             role.lent = false;
             self.handle.loan.end(py)
         });
         match closed {
             // The exception's traceback may hold views; what it says matters more. The role goes with the last of them.
-            Err(Failure::Borrow(_)) => Ok(()),
+            Err(failure) if matches!(*failure, Failure::Borrow(_)) => Ok(()),
             closed => closed,
         }
     }
@@ -405,10 +439,10 @@ impl Consumer {
         slf
     }
 
-    fn __next__(slf: &Bound<'_, Self>) -> Result<Option<Message>> {
+    fn __next__<'py>(slf: &Bound<'py, Self>) -> Result<Option<Bound<'py, Message>>> {
         match Consumer::receive_message(slf, Timeout(None)) {
             Ok(message) => Ok(Some(message)),
-            Err(Failure::Ring(Error::Closed)) => Ok(None),
+            Err(failure) if matches!(*failure, Failure::Ring(Error::Closed)) => Ok(None),
             Err(failure) => Err(failure),
         }
     }

@@ -18,24 +18,27 @@ pub(crate) enum Failure {
     Argument(String),
 }
 
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+/// In a box, so that a call that succeeds has little to hand over.
+pub(crate) type Result<T, E = Box<Failure>> = std::result::Result<T, E>;
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Ring(error)
-    }
-}
-
-impl From<PyErr> for Failure {
-    fn from(error: PyErr) -> Failure {
-        Failure::Python(error)
-    }
-}
-
-impl From<Failure> for PyErr {
+impl From<Error> for Box<Failure> {
     #[cold]
-    fn from(failure: Failure) -> PyErr {
-        Python::attach(|py| match failure {
+    fn from(error: Error) -> Box<Failure> {
+        Box::new(Failure::Ring(error))
+    }
+}
+
+impl From<PyErr> for Box<Failure> {
+    #[cold]
+    fn from(error: PyErr) -> Box<Failure> {
+        Box::new(Failure::Python(error))
+    }
+}
+
+impl From<Box<Failure>> for PyErr {
+    #[cold]
+    fn from(failure: Box<Failure>) -> PyErr {
+        Python::attach(|py| match *failure {
             Failure::Python(error) => error,
             Failure::Argument(words) => PyValueError::new_err(words),
             Failure::Ring(error) => raise_ring(py, &error).unwrap_or_else(|error| error),

@@ -73,7 +73,13 @@ impl Loan {
     /// Whether the loan of that number goes on. In a forked child, those of the parent never do.
     #[inline]
     pub(crate) fn is_current(&self, number: u64) -> bool {
-        self.number() == number && self.born == FORKS.load(Relaxed)
+        self.number() == number && !self.is_inherited()
+    }
+
+    /// Whether the handle is the parent process's.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.born != FORKS.load(Relaxed)
     }
 
     /// Ends the loan, if nobody can see the memory any more once the views made here were taken back.
@@ -102,10 +108,9 @@ impl Loan {
         if self.exports.load(Relaxed) == 0 {
             return Ok(());
         }
-        Err(Failure::Borrow(
-            "an array, a slice or a view of the payload is still in use: let go of it (`del`), or keep `payload`, which \
-             is a copy",
-        ))
+        let words = "an array, a slice or a view of the payload is still in use: let go of it (`del`), or keep `payload`, \
+                     which is a copy";
+        Err(Failure::Borrow(words).into())
     }
 
     /// Ends the loan when it is known that no view is left.

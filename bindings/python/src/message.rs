@@ -1,5 +1,6 @@
 //! `Message`: in the ring, until it is released; or a copy.
 
+use aether_ipc::Flow;
 use pyo3::{
     ffi,
     prelude::*,
@@ -16,7 +17,7 @@ use crate::{
 ///
 /// A consumer's message is released when the next one is asked for, or by `release`, `close`, or the end of a `with`
 /// block of its own. Its `view`s are released with it; while other buffers of it are alive, that fails with BorrowError.
-#[pyclass(frozen, module = "aether_ipc")]
+#[pyclass(frozen, module = "aether_ipc", freelist = 256)]
 pub(crate) struct Message {
     record: Record,
     payload: Payload,
@@ -34,11 +35,24 @@ pub(crate) struct Record {
 
 enum Payload {
     Lent { consumer: Py<Consumer>, loan: u64 },
-    Owned { _bytes: Py<PyBytes> },
+    Owned(Py<PyBytes>),
 }
 
-const GONE: Failure =
-    Failure::Borrow("the message was released, or is the parent process's: take what is needed of it before");
+#[cold]
+fn gone() -> Box<Failure> {
+    Box::new(Failure::Borrow("the message was released, or is the parent process's: take what is needed of it before"))
+}
+
+/// A bytes object, or a MemoryError where `PyBytes::new` would panic.
+#[inline]
+pub(crate) fn copy<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: that many bytes can be read there, and no slice is longer than `isize::MAX`; a new reference comes back.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t);
+        Bound::from_owned_ptr_or_err(py, object)?
+    };
+    Ok(object.cast_into()?)
+}
 
 impl Record {
     #[inline]
@@ -54,6 +68,45 @@ impl Record {
     }
 }
 
+/// Copies of messages, made one after the other.
+pub(crate) struct Copies<T> {
+    copies: Vec<T>,
+    failed: Option<PyErr>,
+}
+
+impl<T> Copies<T> {
+    pub(crate) fn new() -> Copies<T> {
+        Copies { copies: Vec::new(), failed: None }
+    }
+
+    /// Adds a copy. Where there is no memory for it, the message stays where it is, and nothing comes after it.
+    #[inline]
+    pub(crate) fn take(&mut self, copy: impl FnOnce() -> PyResult<T>) -> Flow {
+        match copy() {
+            Ok(copy) => {
+                self.copies.push(copy);
+                Flow::Continue
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                Flow::Keep
+            }
+        }
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// The copies; the failure only if there are none, as the message comes again.
+    pub(crate) fn all(self) -> Result<Vec<T>> {
+        match self.failed {
+            Some(error) if self.copies.is_empty() => Err(error.into()),
+            _ => Ok(self.copies),
+        }
+    }
+}
+
 impl Message {
     /// A message of which a consumer has shown the record, which it leaves where it is until the loan is over.
     #[inline]
@@ -62,18 +115,18 @@ impl Message {
         Message { record, payload: Payload::Lent { consumer: consumer.clone().unbind(), loan } }
     }
 
-    pub(crate) fn copied(py: Python<'_>, message: aether_ipc::Message<'_>) -> Message {
-        let bytes = PyBytes::new(py, message.payload());
+    pub(crate) fn copied(py: Python<'_>, message: aether_ipc::Message<'_>) -> PyResult<Message> {
+        let bytes = copy(py, message.payload())?;
         let mut record = Record::of(message);
         record.place.base = bytes.as_bytes().as_ptr().cast_mut();
-        Message { record, payload: Payload::Owned { _bytes: bytes.unbind() } }
+        Ok(Message { record, payload: Payload::Owned(bytes.unbind()) })
     }
 
     /// Where the payload stands, if it still does.
     #[inline]
     fn place(&self) -> Result<Place> {
         match &self.payload {
-            Payload::Lent { consumer, loan } if !consumer.get().handle.loan.is_current(*loan) => Err(GONE),
+            Payload::Lent { consumer, loan } if !consumer.get().handle.loan.is_current(*loan) => Err(gone()),
             _ => Ok(self.record.place),
         }
     }
@@ -108,10 +161,13 @@ impl Message {
     /// The bytes, copied.
     #[getter]
     fn payload<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        if let Payload::Owned(bytes) = &self.payload {
+            return Ok(bytes.bind(py).clone());
+        }
         let place = self.place()?;
         // SAFETY: the loan goes on, so nobody writes these bytes before this method, which does not let go of the
-        // interpreter's lock, is over; or they are those of a bytes object.
-        Ok(PyBytes::new(py, unsafe { std::slice::from_raw_parts(place.base, place.length) }))
+        // interpreter's lock, is over.
+        Ok(copy(py, unsafe { std::slice::from_raw_parts(place.base, place.length) })?)
     }
 
     /// The bytes where they stand, not copied: valid until the message is released.
@@ -119,7 +175,7 @@ impl Message {
     fn view<'py>(slf: &Bound<'py, Self>) -> Result<Bound<'py, PyMemoryView>> {
         match &slf.get().payload {
             Payload::Lent { consumer, .. } => Ok(consumer.get().handle.loan.view(slf.as_any())?),
-            Payload::Owned { .. } => Ok(PyMemoryView::from(slf.as_any())?),
+            Payload::Owned(_) => Ok(PyMemoryView::from(slf.as_any())?),
         }
     }
 
@@ -127,7 +183,7 @@ impl Message {
     fn release(&self, py: Python<'_>) -> Result<()> {
         match &self.payload {
             Payload::Lent { consumer, loan } => consumer.get().give_back(py, *loan),
-            Payload::Owned { .. } => Ok(()),
+            Payload::Owned(_) => Ok(()),
         }
     }
 
@@ -135,7 +191,7 @@ impl Message {
     fn keep(&self, py: Python<'_>) -> Result<()> {
         match &self.payload {
             Payload::Lent { consumer, loan } => consumer.get().keep(py, *loan),
-            Payload::Owned { .. } => Ok(()),
+            Payload::Owned(_) => Ok(()),
         }
     }
 
@@ -158,7 +214,7 @@ impl Message {
         }
         match self.keep(py) {
             // The exception's traceback may hold views; what it says matters more. The message is kept all the same.
-            Err(Failure::Borrow(_)) => Ok(()),
+            Err(failure) if matches!(*failure, Failure::Borrow(_)) => Ok(()),
             kept => kept,
         }
     }
@@ -189,7 +245,7 @@ impl Message {
                 Ok(consumer.get().handle.loan.export(object, place, false, view, flags)?)
             },
             // SAFETY: of a bytes object that lives as long as this message.
-            Payload::Owned { .. } => unsafe { Ok(fill(object, place, false, view, flags)?) },
+            Payload::Owned(_) => unsafe { Ok(fill(object, place, false, view, flags)?) },
         }
     }
 

@@ -5,12 +5,12 @@ use std::{
     sync::{Mutex, TryLockError},
 };
 
-use aether_ipc::{Flow, Format, Overflow, recovery};
+use aether_ipc::{Format, Overflow, recovery};
 use pyo3::prelude::*;
 
 use crate::{
     failure::{Failure, Result},
-    message::Message,
+    message::{Copies, Message},
 };
 
 /// Looks at a ring through a read-only map: takes no role, moves no cursor, holds nobody back.
@@ -40,12 +40,9 @@ impl Observer {
 
     /// Copies of up to `limit` messages that wait for the slowest consumer, without taking them.
     fn peek(&self, py: Python<'_>, limit: usize) -> Result<Vec<Message>> {
-        let mut messages = Vec::new();
-        self.observer.peek(limit, |message| {
-            messages.push(Message::copied(py, message));
-            Flow::Continue
-        })?;
-        Ok(messages)
+        let mut copies = Copies::new();
+        self.observer.peek(limit, |message| copies.take(|| Message::copied(py, message)))?;
+        copies.all()
     }
 
     /// Counts the messages that wait for the slowest consumer.
@@ -73,18 +70,15 @@ impl Tail {
     ///
     /// Raises LaggedError when some were written over before they were seen; the next call goes on.
     fn poll(&self, py: Python<'_>, limit: usize) -> Result<Vec<Message>> {
-        let mut messages = Vec::new();
+        let mut copies = Copies::new();
         // Never waited for: making a message may run other Python code, which may come here.
         let mut tail = match self.tail.try_lock() {
             Ok(tail) => tail,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(Failure::Busy("tail")),
+            Err(TryLockError::WouldBlock) => return Err(Failure::Busy("tail").into()),
         };
-        tail.poll(limit, |message| {
-            messages.push(Message::copied(py, message));
-            Flow::Continue
-        })?;
-        Ok(messages)
+        tail.poll(limit, |message| copies.take(|| Message::copied(py, message)))?;
+        copies.all()
     }
 }
 

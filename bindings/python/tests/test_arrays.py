@@ -8,6 +8,7 @@ from pathlib import Path
 import aether_ipc as aether
 import numpy as np
 import pytest
+from conftest import WATCHDOG, Task
 
 TICK = np.dtype([("price", "<f8"), ("volume", "<u4"), ("side", "S1")])
 
@@ -111,6 +112,25 @@ def test_as_many_are_taken_as_there_is_space_for(path: Path) -> None:
         assert producer.offer_array(0, ticks(100)) == 0
         assert len(consumer.receive_array(TICK, 10)) == 10
         assert producer.offer_array(0, ticks(100)) == 10
+
+
+def test_an_array_larger_than_the_ring_is_put_as_space_comes(path: Path) -> None:
+    with aether.Buffer.create(path, 1024) as buffer, buffer.producer() as producer, buffer.consumer() as consumer:
+        sender = Task(lambda: producer.put_array(7, ticks(1000), type=2))
+        messages: list[tuple[int, int, bytes]] = []
+        while len(messages) < 1000:
+            messages += consumer.receive_many(1000, timeout=WATCHDOG)
+        sender.outcome()
+        assert messages == [(7 + index, 2, tick.tobytes()) for index, tick in enumerate(ticks(1000))]
+        producer.put_array(0, ticks(0))
+        producer.put_array(1, b"123456", record_size=2)
+        assert consumer.receive_many(10) == [(1, 0, b"12"), (2, 0, b"34"), (3, 0, b"56")]
+        with pytest.raises(aether.TimedOutError):
+            producer.put_array(0, ticks(100), timeout=0.01)
+        assert len(consumer.receive_array(TICK, 1000)) == 1024 // 32
+        with pytest.raises(aether.TooLargeError):
+            producer.put_array(0, np.zeros((1, 2000), "u1"))
+        assert consumer.try_receive() is None
 
 
 def test_an_array_ends_before_a_message_of_another_size(producer: aether.Producer, consumer: aether.Consumer) -> None:

@@ -173,6 +173,27 @@ async def test_waiting_takes_no_processor_time(consumer: aether.Consumer) -> Non
     assert time.process_time() - before < 0.3
 
 
+def test_who_has_waited_leaves_no_descriptor_behind(path: Path) -> None:
+    def open_ones() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def wait() -> None:
+        with aether.Buffer.create(path, 1024) as buffer, buffer.producer() as producer, buffer.consumer() as consumer:
+            assert aether.wait([consumer], 0) == []
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(consumer.receive_async(), 0.001)
+            await producer.put_async(1, bytes(900))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(producer.put_async(2, bytes(900)), 0.001)
+
+    counts = []
+    for _ in range(4):
+        asyncio.run(wait())
+        path.unlink()
+        counts.append(open_ones())
+    assert len(set(counts)) == 1
+
+
 def test_an_event_loop_that_is_gone_is_not_woken(producer: aether.Producer, consumer: aether.Consumer) -> None:
     loop = asyncio.new_event_loop()
     waits = loop.create_task(consumer.receive_async())

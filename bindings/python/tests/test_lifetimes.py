@@ -62,6 +62,7 @@ def test_views_are_released_with_their_message(message: aether.Message, consumer
         lambda message, consumer: consumer.wait(0),
         lambda message, consumer: consumer.poll(print),
         lambda message, consumer: consumer.receive_array("u1", 1),
+        lambda message, consumer: consumer.receive_many(1),
         lambda message, consumer: aether.wait([consumer]),
         lambda message, consumer: consumer.close(),
         lambda message, consumer: consumer.__exit__(None, None, None),
@@ -74,6 +75,7 @@ def test_views_are_released_with_their_message(message: aether.Message, consumer
         "wait",
         "poll",
         "receive_array",
+        "receive_many",
         "wait for many",
         "close",
         "with",
@@ -272,7 +274,11 @@ if pid == 0:
         refuses(aether.BorrowError, lambda: claim.view)
         refuses(aether.ForkedError, consumer.try_receive)
         refuses(aether.ForkedError, lambda: consumer.receive(1))
+        refuses(aether.ForkedError, lambda: consumer.receive_many(1))
         claim.abort()
+        refuses(aether.ForkedError, lambda: producer.put(1, b"x"))
+        refuses(aether.ForkedError, lambda: producer.put_many(1, [b"x"]))
+        refuses(aether.ForkedError, lambda: producer.put_array(1, b"x", record_size=1))
         consumer.close()
         producer.close()
         with aether.Buffer.open(sys.argv[1]) as own:

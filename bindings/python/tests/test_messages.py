@@ -2,11 +2,14 @@
 
 import array
 import ctypes
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import aether_ipc as aether
 import pytest
-from conftest import Child, finish
+from conftest import WATCHDOG, Child, Task, finish
 
 LEAST, MOST = -(2**63), 2**63 - 1
 
@@ -210,6 +213,93 @@ def test_of_many_none_is_put_if_one_can_not_be(producer: aether.Producer) -> Non
         # What an iterator gave for which there is no space would be lost.
         producer.offer_many(1, iter([b"good"]))  # type: ignore[arg-type]
     assert (producer.offered, producer.position) == (0, 0)
+
+
+def test_many_are_put_as_space_comes(path: Path) -> None:
+    payloads = [b"%d" % number * (number % 50) for number in range(1000)]
+    with aether.Buffer.create(path, 1024) as buffer, buffer.producer() as producer, buffer.consumer() as consumer:
+        sender = Task(lambda: producer.put_many(5, payloads, type=3))
+        received: list[tuple[int, int, bytes]] = []
+        while len(received) < len(payloads):
+            received += consumer.receive_many(100, timeout=WATCHDOG)
+        sender.outcome()
+        assert received == [(5 + number, 3, payload) for number, payload in enumerate(payloads)]
+        producer.put_many(0, [])
+        assert producer.offered == 1000
+
+
+def test_many_that_have_no_space_in_time_are_put_in_part_and_counted(path: Path) -> None:
+    with aether.Buffer.create(path, 1024) as buffer, buffer.producer() as producer, buffer.consumer() as consumer:
+        with pytest.raises(aether.TimedOutError, match="space in the ring"):
+            producer.put_many(0, [b"12345678"] * 100, timeout=0.01)
+        assert producer.offered == 42
+        assert [id for id, _, _ in consumer.receive_many(1000)] == list(range(42))
+        assert consumer.try_receive() is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"), [("text", TypeError), (bytes(2000), aether.TooLargeError)], ids=["no bytes", "too large"]
+)
+def test_of_many_those_before_one_that_can_not_be_put_are_put(
+    path: Path, bad: bytes, error: type[BaseException]
+) -> None:
+    with aether.Buffer.create(path, 1024) as buffer, buffer.producer() as producer, buffer.consumer() as consumer:
+        with pytest.raises(error):
+            producer.put_many(1, [b"one", b"two", bad, b"three"])
+        assert (producer.offered, consumer.receive_many(10)) == (2, [(1, 0, b"one"), (2, 0, b"two")])
+        with pytest.raises(error):
+            producer.put_many(1, [bad])
+        assert producer.offered == 2
+
+
+def test_a_sequence_of_ones_own_that_fails_ends_the_batch_and_can_not_use_the_producer(
+    producer: aether.Producer, consumer: aether.Consumer
+) -> None:
+    class Payloads(Sequence[bytes]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: Any) -> Any:
+            if index == 2:
+                producer.put(0, b"inside")
+            return b"%d" % index
+
+    with pytest.raises(aether.BusyError):
+        producer.put_many(0, Payloads())
+    with pytest.raises(aether.BusyError):
+        producer.offer_many(0, Payloads())
+    assert consumer.receive_many(10) == [(0, 0, b"0"), (1, 0, b"1")]
+
+
+def test_many_are_received_up_to_the_limit_and_released_at_once(
+    producer: aether.Producer, consumer: aether.Consumer
+) -> None:
+    assert consumer.receive_many(0) == []
+    with pytest.raises(aether.TimedOutError, match="a message"):
+        consumer.receive_many(10, timeout=0)
+    producer.offer_many(1, [b"x", b"", bytes(1000)], type=-1)
+    first = consumer.receive()
+    # Asking for more releases the last one, here too.
+    view = memoryview(first)
+    with pytest.raises(aether.BorrowError):
+        consumer.receive_many(10)
+    view.release()
+    assert consumer.receive_many(1) == [(2, -1, b"")]
+    assert consumer.received == 2
+    assert consumer.receive_many(sys.maxsize) == [(3, -1, bytes(1000))]
+    assert (consumer.received, producer.lag) == (3, 0)
+
+
+@pytest.mark.parametrize("limit", [-1, 2**64])
+def test_a_limit_that_is_no_size_is_refused(consumer: aether.Consumer, limit: int) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: consumer.receive_many(limit),
+        lambda: consumer.receive_array("u1", limit),
+        lambda: consumer.drain(print, limit),
+    ]
+    for call in calls:
+        with pytest.raises(OverflowError):
+            call()
 
 
 def test_a_claim_is_written_in_place_and_seen_when_it_is_committed(

@@ -18,6 +18,7 @@ def test_a_wait_ends_when_its_time_is_over(path: Path) -> None:
             consumer.receive,
             consumer.wait,
             lambda timeout: consumer.receive_array("u1", 1, timeout=timeout),
+            lambda timeout: consumer.receive_many(1, timeout=timeout),
         ):
             for timeout in (0, 0.001, 0.05):
                 started = time.monotonic()
@@ -71,8 +72,11 @@ def test_an_unknown_choice_names_the_known_ones(buffer: aether.Buffer, path: Pat
         "consumer.wait()",
         "next(consumer)",
         "consumer.receive_array('u1', 1)",
+        "consumer.receive_many(1)",
         "aether.wait([consumer])",
         "producer.put(2, b'')",
+        "producer.put_many(2, [b''])",
+        "producer.put_array(2, b'12', record_size=1)",
         "producer.wait_for_space(0)",
         "aether.Buffer.connect(sys.argv[1] + '.not')",
     ],

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,12 @@ async def put(producer: Producer, id: int, payload: "ReadableBuffer", type: int)
         await sleep(producer, partial(producer._wake_when_writable, memoryview(payload).nbytes))
 
 
-async def sleep(handle: Consumer | Producer, wake_later: Callable[[Callable[[], None]], bool]) -> None:
+async def sleep(handle: Consumer | Producer, wake_later: Callable[[], int | None]) -> None:
     """Let the event loop go on until there may be something to do."""
+    descriptor = wake_later()
+    if descriptor is None:
+        await asyncio.sleep(0)
+        return
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
 
@@ -49,15 +52,11 @@ async def sleep(handle: Consumer | Producer, wake_later: Callable[[Callable[[], 
         if not woken.done():
             woken.set_result(None)
 
-    def wake() -> None:
-        # In the library's thread. When the loop was closed, nobody waits.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish)
-
-    if not wake_later(wake):
-        await asyncio.sleep(0)
-        return
     try:
-        await woken
+        loop.add_reader(descriptor, finish)
+        try:
+            await woken
+        finally:
+            loop.remove_reader(descriptor)
     finally:
         handle._stop_waiting()

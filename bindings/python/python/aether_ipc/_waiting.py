@@ -1,10 +1,14 @@
 """Waiting for many rings."""
 
+import math
+import select
 import time
 from collections.abc import Iterable
-from threading import Event
 
 from aether_ipc._native import Consumer
+
+# The longest sleep, in milliseconds: a signal such as that of Ctrl-C that comes just before one does not end it.
+LOOK = 100
 
 
 def wait(consumers: Iterable[Consumer], timeout: float | None = None) -> list[Consumer]:
@@ -17,19 +21,22 @@ def wait(consumers: Iterable[Consumer], timeout: float | None = None) -> list[Co
     if not consumers:
         raise ValueError("there is no consumer to wait for")
     deadline = None if timeout is None else time.monotonic() + timeout
-    woken = Event()
     while True:
-        woken.clear()
+        woken = select.poll()
         sleeping = []
         try:
             for consumer in consumers:
-                if consumer._wake_when_readable(woken.set):
+                if (descriptor := consumer._wake_when_readable()) is not None:
                     sleeping.append(consumer)
+                    woken.register(descriptor, select.POLLIN)
             if len(sleeping) < len(consumers):
                 return [consumer for consumer in consumers if consumer not in sleeping]
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not woken.wait(left):
-                return []
+            left = LOOK if deadline is None else 0
+            while not woken.poll(left):
+                if deadline is not None:
+                    left = min(LOOK, math.ceil(1000 * (deadline - time.monotonic())))
+                    if left <= 0:
+                        return []
         finally:
             for consumer in sleeping:
                 consumer._stop_waiting()

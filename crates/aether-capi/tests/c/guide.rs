@@ -12,7 +12,7 @@ fn guide() -> String {
 }
 
 /// The blocks of code in a language.
-fn blocks(language: &str) -> Vec<String> {
+pub(crate) fn blocks(language: &str) -> Vec<String> {
     let guide = guide();
     let mut blocks = Vec::new();
     let mut rest = guide.as_str();
@@ -60,7 +60,7 @@ fn the_lines_for_cmake_are_those_of_the_project_that_the_tests_build() {
 #[test]
 fn the_commands_of_the_guide_work() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["producer.c", "consumer.cpp"] {
+    for name in ["producer.c", "consumer.cpp", "cost.c"] {
         fs::copy(Path::new(PACKAGE).join("examples").join(name), folder.path().join(name)).unwrap();
     }
     for block in blocks("sh") {

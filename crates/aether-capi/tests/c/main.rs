@@ -67,6 +67,7 @@ fn lines(messages: &[(i64, i32, String)]) -> String {
 #[test]
 fn each_example_is_there() {
     let mut expected: BTreeSet<String> = ALONE.map(|(name, _)| name.to_owned()).into();
+    expected.insert("cost.c".to_owned());
     for side in ["producer", "consumer"] {
         expected.extend([format!("{side}.c"), format!("{side}.cpp")]);
     }
@@ -86,6 +87,21 @@ fn examples_that_play_both_sides_print_what_they_should_however_they_are_linked(
         let program = compile(example(name), Linking::Shared, &[]);
         assert_eq!(succeed(&mut program.under_valgrind(folder().path().join("ring"))), expected, "{name}");
     }
+}
+
+#[test]
+fn what_a_call_costs_is_measured_for_what_the_guide_shows() {
+    let program = compile(example("cost.c"), Linking::Shared, &["-O2"]);
+    let folder = folder();
+    let mut command = program.command(folder.path().join("ring"));
+    let printed = succeed(command.arg("3"));
+    let mut checked = program.under_valgrind(folder.path().join("ring"));
+    succeed(checked.arg("1"));
+    // The words are the same; the figures are not.
+    let words = |text: &str| text.lines().map(|line| line.split("  ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    let shown = guide::blocks("text").into_iter().find(|block| block.starts_with("ns a message")).unwrap();
+    assert_eq!(words(&printed), words(&shown));
+    assert_eq!(printed.lines().count(), 5);
 }
 
 #[test]
@@ -145,8 +161,9 @@ fn both_sides_talk_to_the_command() {
 
 #[test]
 fn examples_without_a_path_say_how_they_are_used_and_with_a_bad_one_what_is_wrong() {
-    for name in
-        ["producer.c", "producer.cpp", "consumer.c", "consumer.cpp"].into_iter().chain(ALONE.map(|(name, _)| name))
+    for name in ["producer.c", "producer.cpp", "consumer.c", "consumer.cpp", "cost.c"]
+        .into_iter()
+        .chain(ALONE.map(|(name, _)| name))
     {
         let program = compile(example(name), Linking::Shared, &[]);
         let usage = run(&mut Command::new(&program.path));
