@@ -42,5 +42,5 @@ pub use format::{Compression, MAX_BLOCK, MAX_LANES, MAX_PAYLOAD, Record, Source}
 pub use reader::Reader;
 pub use retention::{Keep, prune, superfluous};
 pub use segment::Segment;
-pub use verify::{Problem, Report, verify};
+pub use verify::{Problem, Report, verify, verify_with};
 pub use writer::{Options, Sync, Writer};

@@ -102,6 +102,11 @@ impl Segment {
         self.headers().count()
     }
 
+    /// The index of its first message: how many the journal had before.
+    pub fn first_index(&self) -> u64 {
+        self.header.before
+    }
+
     /// How many messages its blocks say that they hold.
     pub fn messages(&self) -> u64 {
         self.messages

@@ -1,8 +1,8 @@
 //! `aether journal export`: a journal as a Parquet file.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
-use aether_journal::{Reader, Record};
+use aether_journal::Record;
 use clap::Args;
 use parquet::{
     basic::{Compression, ZstdLevel},
@@ -15,10 +15,11 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 
-use super::{Selection, say_skipped};
+use super::selection::{Selected, Selection};
 use crate::{
     exit::{Exit, Failure, Result},
     interrupt::Interrupt,
+    progress::Progress,
 };
 
 const EXAMPLES: &str = "\
@@ -105,7 +106,7 @@ fn column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: &
 
 pub(super) fn run(args: &Export) -> Result {
     let interrupt = Interrupt::catch()?;
-    let (mut reader, found) = args.selection.open(&args.file)?;
+    let mut selected = args.selection.open(&args.file)?;
     let failure = |error: &dyn std::fmt::Display| Failure::Words(format!("{}: {error}", args.output.display()));
     let folder = match args.output.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -116,14 +117,12 @@ pub(super) fn run(args: &Export) -> Result {
     let copy = file.reopen().map_err(|error| failure(&error))?;
     let mut writer = begin(copy).map_err(|error| failure(&error))?;
     let mut columns = Columns::default();
-    if found {
-        fill(&mut reader, &interrupt, &mut columns, |columns| {
-            columns.write(&mut writer).map_err(|error| failure(&error))
-        })?;
-    }
+    fill(&mut selected, &interrupt, &mut columns, |columns| {
+        columns.write(&mut writer).map_err(|error| failure(&error))
+    })?;
     columns.write(&mut writer).map_err(|error| failure(&error))?;
     writer.close().map_err(|error| failure(&error))?;
-    say_skipped(&reader);
+    selected.say_skipped();
     file.persist(&args.output).map_err(|error| failure(&error.error))?;
     Ok(Exit::Done)
 }
@@ -135,12 +134,14 @@ fn begin(file: File) -> ParquetResult<SerializedFileWriter<File>> {
 }
 
 fn fill(
-    reader: &mut Reader,
+    selected: &mut Selected,
     interrupt: &Interrupt,
     columns: &mut Columns,
     mut write: impl FnMut(&mut Columns) -> Result<()>,
 ) -> Result<()> {
-    while let Some(record) = reader.next()? {
+    let mut progress = Progress::new(&io::stdout(), None);
+    while let Some((_, record)) = selected.next()? {
+        progress.add(1, record.payload.len() as u64);
         columns.push(&record);
         if columns.is_full() {
             if interrupt.is_set() {

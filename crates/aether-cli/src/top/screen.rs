@@ -1,15 +1,21 @@
 //! What `aether top` shows on a terminal, and what its keys do.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
+};
 
 use indicatif::HumanBytes;
 use ratatui::{
     Frame,
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
-    layout::{Constraint, Layout},
-    style::{Modifier, Style},
-    text::Line,
-    widgets::{Block, Cell, Paragraph, Row as TableRow, Table, TableState},
+    layout::{Constraint, Layout, Margin, Rect},
+    style::{Color, Style, Stylize},
+    text::{Line, Span},
+    widgets::{
+        Block, Cell, Paragraph, Row as TableRow, Scrollbar, ScrollbarOrientation, ScrollbarState, Sparkline, Table,
+        TableState,
+    },
 };
 
 use super::Row;
@@ -22,25 +28,38 @@ pub(super) enum What {
     End,
 }
 
-const COLUMNS: [&str; 8] = ["RING", "IN/s", "OUT/s", "LAG", "FILL", "OLDEST", "PROD", "SLOWEST"];
-const WIDTHS: [Constraint; 8] = [
-    Constraint::Fill(2),
-    Constraint::Length(11),
-    Constraint::Length(11),
-    Constraint::Length(11),
-    Constraint::Length(5),
-    Constraint::Length(10),
-    Constraint::Length(7),
-    Constraint::Fill(1),
+/// Title, width, and from what width of the screen on it is shown: what matters most stays longest.
+const COLUMNS: [(&str, Constraint, u16); 8] = [
+    ("RING", Constraint::Fill(3), 0),
+    ("IN/s", Constraint::Length(10), 44),
+    ("OUT/s", Constraint::Length(10), 76),
+    ("LAG", Constraint::Length(10), 34),
+    ("FILL", Constraint::Length(5 + BAR), 0),
+    ("OLDEST", Constraint::Length(10), 62),
+    ("PROD", Constraint::Length(6), 110),
+    ("SLOWEST", Constraint::Fill(2), 92),
 ];
-const KEYS: &str = " q end   ↑ ↓ PgUp PgDn Home End select   ← → sort by   r turn round ";
+/// Cells of the bar that shows how full a ring is.
+const BAR: u16 = 8;
+const KEYS: &str = " q end  ↑↓ PgUp PgDn select  ←→ sort  r reverse  / filter  space pause ";
+/// Looks that are remembered of each ring.
+const HISTORY: usize = 240;
 
 #[derive(Default)]
 pub(super) struct Screen {
+    /// All that was seen at the last look.
+    all: Vec<Row>,
+    /// Those that pass the filter, in order.
     rows: Vec<Row>,
+    /// By path: the rates in at the last looks, the latest last.
+    history: HashMap<String, VecDeque<u64>>,
     /// The column that the rows are sorted by.
     column: usize,
     descending: bool,
+    filter: String,
+    /// Keys go into the filter.
+    is_typing: bool,
+    is_paused: bool,
     state: TableState,
     /// Rows that fit at the last drawing.
     height: usize,
@@ -49,8 +68,27 @@ pub(super) struct Screen {
 impl Screen {
     /// What was selected stays so, wherever it is now.
     pub(super) fn set_rows(&mut self, rows: Vec<Row>) {
+        if self.is_paused {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.history);
+        for row in rows.iter().filter(|row| row.error.is_none()) {
+            let mut rates = before.remove(&row.path).unwrap_or_default();
+            if rates.len() == HISTORY {
+                rates.pop_front();
+            }
+            rates.push_back(row.bytes_in_per_second as u64);
+            self.history.insert(row.path.clone(), rates);
+        }
+        self.all = rows;
+        self.arrange();
+    }
+
+    fn arrange(&mut self) {
         let selected = self.selected().map(|row| row.path.clone());
-        self.rows = rows;
+        let filter = self.filter.to_lowercase();
+        let passes = |row: &&Row| filter.is_empty() || row.path.to_lowercase().contains(&filter);
+        self.rows = self.all.iter().filter(passes).cloned().collect();
         self.sort();
         let place = selected.and_then(|path| self.rows.iter().position(|row| row.path == path));
         let last = self.rows.len().checked_sub(1);
@@ -71,13 +109,21 @@ impl Screen {
     }
 
     pub(super) fn key(&mut self, key: KeyEvent) -> What {
+        // The terminal sends it as a key, not as a signal.
+        if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
+            return What::End;
+        }
+        if self.is_typing {
+            self.typed(key.code);
+            return What::GoOn;
+        }
         let page = self.height.max(1);
         let at = self.state.selected().unwrap_or(0);
         let last = self.rows.len().saturating_sub(1);
         match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => return What::End,
-            // The terminal sends it as a key, not as a signal.
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return What::End,
+            KeyCode::Char('q') => return What::End,
+            KeyCode::Esc if self.filter.is_empty() => return What::End,
+            KeyCode::Esc => self.typed(KeyCode::Esc),
             KeyCode::Down | KeyCode::Char('j') => self.state.select(Some((at + 1).min(last))),
             KeyCode::Up | KeyCode::Char('k') => self.state.select(Some(at.saturating_sub(1))),
             KeyCode::PageDown => self.state.select(Some((at + page).min(last))),
@@ -88,44 +134,132 @@ impl Screen {
             KeyCode::Left => self.sort_by((self.column + COLUMNS.len() - 1) % COLUMNS.len()),
             KeyCode::Char('r') => {
                 self.descending = !self.descending;
-                self.set_rows(self.rows.clone());
+                self.arrange();
             }
+            KeyCode::Char('/') => self.is_typing = true,
+            KeyCode::Char(' ') => self.is_paused = !self.is_paused,
             _ => {}
         }
         What::GoOn
+    }
+
+    /// A key while the filter is typed.
+    fn typed(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Char(letter) => self.filter.push(letter),
+            KeyCode::Backspace => _ = self.filter.pop(),
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.is_typing = false;
+            }
+            KeyCode::Enter => self.is_typing = false,
+            _ => return,
+        }
+        self.arrange();
     }
 
     /// Names from the first on, numbers from the greatest.
     fn sort_by(&mut self, column: usize) {
         self.column = column;
         self.descending = !matches!(column, 0 | 7);
-        self.set_rows(self.rows.clone());
+        self.arrange();
     }
 
     pub(super) fn draw(&mut self, frame: &mut Frame<'_>) {
+        let area = frame.area();
         let details = self.selected().map(details).unwrap_or_default();
-        // The list of who is there gives way to the list of rings.
-        let most = frame.area().height / 3;
-        let height = (details.len() as u16 + 2).min(most.max(3));
-        let [table, below, keys] =
-            Layout::vertical([Constraint::Min(2), Constraint::Length(height), Constraint::Length(1)])
-                .areas(frame.area());
-        self.height = usize::from(table.height.saturating_sub(1));
+        // Where there is little room, the list of rings is what stays.
+        let most = if area.height < 12 { 0 } else { area.height / 3 };
+        let height = (details.len() as u16 + 2).min(most);
+        let edge = u16::from(area.height >= 4);
+        let [summary, table, below, keys] = Layout::vertical([
+            Constraint::Length(edge),
+            Constraint::Min(1),
+            Constraint::Length(height),
+            Constraint::Length(edge),
+        ])
+        .areas(area);
+        frame.render_widget(Paragraph::new(self.summary()), summary);
+        self.draw_table(frame, table);
+        self.draw_details(frame, below, details);
+        frame.render_widget(Paragraph::new(self.bottom()).style(Style::new().reversed()), keys);
+    }
 
+    fn summary(&self) -> Line<'static> {
+        let sum = |rate: fn(&Row) -> f64| HumanBytes(self.all.iter().map(rate).sum::<f64>() as u64).to_string();
+        let count = |text: &str, count: usize, color| {
+            let style = if count > 0 { Style::new().fg(color).bold() } else { Style::new() };
+            Span::styled(format!("  {count} {text}"), style)
+        };
+        let mut line = Line::from(vec![
+            Span::styled("aether top", Style::new().bold()),
+            Span::raw(format!("  {} rings", self.all.len())),
+            Span::raw(format!("  in {}/s", sum(|row| row.bytes_in_per_second))),
+            Span::raw(format!("  out {}/s", sum(|row| row.bytes_out_per_second))),
+            count("nearly full", self.all.iter().filter(|row| row.fill >= FULL).count(), Color::Red),
+            count("unreadable", self.all.iter().filter(|row| row.error.is_some()).count(), Color::Red),
+        ]);
+        if self.is_paused {
+            line.push_span(Span::styled("  paused", Style::new().fg(Color::Yellow).bold()));
+        }
+        line
+    }
+
+    fn bottom(&self) -> String {
+        match (self.is_typing, self.filter.as_str()) {
+            (true, filter) => format!(" / {filter}▏  Enter keep  Esc all rings"),
+            (false, "") => KEYS.to_owned(),
+            (false, filter) => format!(" rings with {filter:?}: {}  Esc all rings ", self.rows.len()),
+        }
+    }
+
+    fn draw_table(&mut self, frame: &mut Frame<'_>, area: Rect) {
+        self.height = usize::from(area.height.saturating_sub(1));
+        let shown: Vec<usize> = (0..COLUMNS.len()).filter(|&column| COLUMNS[column].2 <= area.width).collect();
+        let widths: Vec<Constraint> = shown.iter().map(|&column| COLUMNS[column].1).collect();
         let arrow = if self.descending { "▼" } else { "▲" };
-        let titles = COLUMNS.iter().enumerate().map(|(column, title)| {
-            Cell::from(if column == self.column { format!("{title}{arrow}") } else { (*title).to_owned() })
+        let title = |&column: &usize| {
+            let title = COLUMNS[column].0;
+            Cell::from(if column == self.column { format!("{title}{arrow}") } else { title.to_owned() })
+        };
+        let header = TableRow::new(shown.iter().map(title)).style(Style::new().bold().fg(Color::Cyan));
+        // As wide as it will be; a name that is too long loses its beginning, not its end.
+        let names = Layout::horizontal(&widths).spacing(1).split(area).first().map_or(0, |name| usize::from(name.width));
+        let first = self.state.offset();
+        let rows = self.rows.iter().enumerate().map(|(at, row)| {
+            // Only those that can be seen are made; one may be scrolled to.
+            let is_near = at + self.height >= first && at <= first + 2 * self.height + 1
+                || self.state.selected().is_some_and(|selected| at.abs_diff(selected) <= self.height);
+            if is_near { table_row(row, &shown, names) } else { TableRow::new([""]) }
         });
-        let rows = self.rows.iter().map(row);
-        let chosen = Style::default().add_modifier(Modifier::REVERSED);
-        let widget = Table::new(rows, WIDTHS)
-            .header(TableRow::new(titles).style(Style::default().add_modifier(Modifier::BOLD)))
-            .row_highlight_style(chosen);
-        frame.render_stateful_widget(widget, table, &mut self.state);
+        let widget = Table::new(rows, &widths).header(header).row_highlight_style(Style::new().reversed());
+        frame.render_stateful_widget(widget, area, &mut self.state);
+        if self.rows.len() > self.height && area.width > 20 {
+            let mut state = ScrollbarState::new(self.rows.len().saturating_sub(self.height)).position(self.state.offset());
+            let bar = Scrollbar::new(ScrollbarOrientation::VerticalRight).begin_symbol(None).end_symbol(None);
+            frame.render_stateful_widget(bar, area.inner(Margin { vertical: 1, horizontal: 0 }), &mut state);
+        }
+    }
 
+    fn draw_details(&self, frame: &mut Frame<'_>, area: Rect, mut details: Vec<Line<'_>>) {
         let title = self.selected().map_or("no rings".to_owned(), |row| row.path.clone());
-        frame.render_widget(Paragraph::new(details).block(Block::bordered().title(title)), below);
-        frame.render_widget(Paragraph::new(KEYS).style(chosen), keys);
+        let rates = self.selected().and_then(|row| Some((row, self.history.get(&row.path)?)));
+        let right = if rates.is_some() && area.width >= 90 { Constraint::Percentage(40) } else { Constraint::Length(0) };
+        let [left, right] = Layout::horizontal([Constraint::Fill(1), right]).areas(area);
+        let room = usize::from(left.height.saturating_sub(2));
+        if details.len() > room && room > 0 {
+            let hidden = details.len() + 1 - room;
+            details.truncate(room - 1);
+            details.push(Line::from(format!("and {hidden} more: aether info says them all")).dim());
+        }
+        frame.render_widget(Paragraph::new(details).block(Block::bordered().title(title)), left);
+        let Some((row, rates)) = rates else { return };
+        let room = usize::from(right.width.saturating_sub(2));
+        let shown: Vec<u64> = rates.iter().skip(rates.len().saturating_sub(room)).copied().collect();
+        let greatest = HumanBytes(shown.iter().copied().max().unwrap_or(0));
+        let title = format!("in {}/s, at most {greatest}/s", HumanBytes(row.bytes_in_per_second as u64));
+        let line = Sparkline::default().data(shown).style(Style::new().fg(Color::Green));
+        frame.render_widget(line.block(Block::bordered().title(title)), right);
     }
 }
 
@@ -142,25 +276,58 @@ fn compare(a: &Row, b: &Row, column: usize) -> Ordering {
     }
 }
 
-fn row(row: &Row) -> TableRow<'_> {
+/// From here on a ring is nearly full.
+const FULL: f64 = 0.9;
+
+fn color_of_fill(fill: f64) -> Color {
+    match fill {
+        fill if fill >= FULL => Color::Red,
+        fill if fill >= 0.6 => Color::Yellow,
+        _ => Color::Green,
+    }
+}
+
+fn bar(fill: f64) -> Line<'static> {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (fill.clamp(0.0, 1.0) * f64::from(BAR) * 8.0).round() as usize;
+    let bar = format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8]);
+    Line::from(vec![
+        Span::styled(format!("{bar:<width$}", width = usize::from(BAR)), Style::new().fg(color_of_fill(fill))),
+        Span::raw(format!("{:>4.0}%", 100.0 * fill)),
+    ])
+}
+
+/// The end of a name that is longer than there is room for.
+fn shortened(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    if length <= room {
+        return name.to_owned();
+    }
+    std::iter::once('…').chain(name.chars().skip(length + 1 - room.max(1))).take(room).collect()
+}
+
+fn table_row(row: &Row, columns: &[usize], names: usize) -> TableRow<'static> {
+    let name = shortened(&row.path, names);
     if let Some(error) = &row.error {
-        let style = Style::default().add_modifier(Modifier::DIM);
-        let cells = [row.path.clone(), "?".to_owned(), "?".to_owned(), "?".to_owned(), "?".to_owned(), "?".to_owned()];
-        return TableRow::new(cells.into_iter().chain(["?".to_owned(), error.clone()])).style(style);
+        // Where there is no column for words, the pane below has them.
+        let text = |&column: &usize| match column {
+            0 => name.clone(),
+            7 => error.clone(),
+            _ => "?".to_owned(),
+        };
+        return TableRow::new(columns.iter().map(text)).style(Style::new().fg(Color::Red));
     }
     let rate = |value: f64| HumanBytes(value as u64).to_string();
-    let cells = [
-        row.path.clone(),
-        rate(row.bytes_in_per_second),
-        rate(row.bytes_out_per_second),
-        HumanBytes(row.lag).to_string(),
-        format!("{:.0}%", 100.0 * row.fill),
-        row.age(),
-        format!("{}/{}", row.present(), row.producers.len()),
-        row.slowest_in_words(),
-    ];
-    let style = if row.fill >= 0.9 { Style::default().add_modifier(Modifier::BOLD) } else { Style::default() };
-    TableRow::new(cells).style(style)
+    TableRow::new(columns.iter().map(|column| match column {
+        0 => Cell::from(name.clone()),
+        1 => rate(row.bytes_in_per_second).into(),
+        2 => rate(row.bytes_out_per_second).into(),
+        3 => HumanBytes(row.lag).to_string().into(),
+        4 => bar(row.fill).into(),
+        5 => row.age().into(),
+        6 => format!("{}/{}", row.present(), row.producers.len()).into(),
+        _ => row.slowest_in_words().into(),
+    }))
 }
 
 /// Who holds which role, the slowest first.
@@ -172,7 +339,9 @@ fn details(row: &Row) -> Vec<Line<'static>> {
     consumers.sort_by_key(|consumer| (std::cmp::Reverse(consumer.lag), consumer.slot));
     let consumers = consumers.into_iter().map(|consumer| {
         let lag = HumanBytes(consumer.lag);
-        Line::from(format!("slot {}: {}, {lag} behind", consumer.slot, consumer.in_words()))
+        let line = Line::from(format!("slot {}: {}, {lag} behind", consumer.slot, consumer.in_words()));
+        // It holds producers back, and nobody is there to read.
+        if consumer.pid.is_none() && consumer.lag > 0 { line.style(Style::new().fg(Color::Yellow)) } else { line }
     });
     let lanes = row.producers.iter().enumerate();
     let producers = lanes.map(|(lane, pid)| Line::from(format!("lane {lane}: produced by {}", holder(*pid))));
