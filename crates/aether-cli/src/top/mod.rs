@@ -91,7 +91,11 @@ impl Row {
         let path = path.display().to_string();
         let standing = match standing {
             Ok(standing) => standing,
-            Err(error) => return Row { path, error: Some(error.to_owned()), ..Row::default() },
+            Err(error) => {
+                // Most say first which ring it is.
+                let why = error.strip_prefix(&format!("{path}: ")).unwrap_or(error).to_owned();
+                return Row { path, error: Some(why), ..Row::default() };
+            }
         };
         let info = &standing.info;
         let consumer = |consumer: &aether_ipc::ConsumerInfo| Consumer {

@@ -28,7 +28,8 @@ pub(super) enum What {
     End,
 }
 
-/// Title, width, and from what width of the screen on it is shown: what matters most stays longest.
+/// Title, width, and from what width of the screen on it is shown: what matters most stays longest. Numbers stand at
+/// the right.
 const COLUMNS: [(&str, Constraint, u16); 8] = [
     ("RING", Constraint::Fill(3), 0),
     ("IN/s", Constraint::Length(10), 44),
@@ -93,6 +94,13 @@ impl Screen {
         let place = selected.and_then(|path| self.rows.iter().position(|row| row.path == path));
         let last = self.rows.len().checked_sub(1);
         self.state.select(last.map(|last| place.unwrap_or(self.state.selected().unwrap_or(0).min(last))));
+    }
+
+    /// The folder that all rings are in, with the slash at its end; empty if they are in several.
+    fn folder(&self) -> &str {
+        let folder = |row: &Row| row.path.rfind('/').map_or(0, |at| at + 1);
+        let first = self.all.first().map_or("", |row| &row.path[..folder(row)]);
+        if self.all.iter().all(|row| &row.path[..folder(row)] == first) { first } else { "" }
     }
 
     fn selected(&self) -> Option<&Row> {
@@ -193,7 +201,10 @@ impl Screen {
         };
         let mut line = Line::from(vec![
             Span::styled("aether top", Style::new().bold()),
-            Span::raw(format!("  {} rings", self.all.len())),
+            Span::raw(match self.folder() {
+                "" => format!("  {} rings", self.all.len()),
+                folder => format!("  {} rings in {folder}", self.all.len()),
+            }),
             Span::raw(format!("  in {}/s", sum(|row| row.bytes_in_per_second))),
             Span::raw(format!("  out {}/s", sum(|row| row.bytes_out_per_second))),
             count("nearly full", self.all.iter().filter(|row| row.fill >= FULL).count(), Color::Red),
@@ -220,17 +231,17 @@ impl Screen {
         let arrow = if self.descending { "▼" } else { "▲" };
         let title = |&column: &usize| {
             let title = COLUMNS[column].0;
-            Cell::from(if column == self.column { format!("{title}{arrow}") } else { title.to_owned() })
+            aligned(column, if column == self.column { format!("{title}{arrow}") } else { title.to_owned() })
         };
         let header = TableRow::new(shown.iter().map(title)).style(Style::new().bold().fg(Color::Cyan));
         // As wide as it will be; a name that is too long loses its beginning, not its end.
         let names = Layout::horizontal(&widths).spacing(1).split(area).first().map_or(0, |name| usize::from(name.width));
-        let first = self.state.offset();
+        let (first, folder) = (self.state.offset(), self.folder());
         let rows = self.rows.iter().enumerate().map(|(at, row)| {
             // Only those that can be seen are made; one may be scrolled to.
             let is_near = at + self.height >= first && at <= first + 2 * self.height + 1
                 || self.state.selected().is_some_and(|selected| at.abs_diff(selected) <= self.height);
-            if is_near { table_row(row, &shown, names) } else { TableRow::new([""]) }
+            if is_near { table_row(row, &shown, &shortened(&row.path[folder.len()..], names)) } else { TableRow::new([""]) }
         });
         let widget = Table::new(rows, &widths).header(header).row_highlight_style(Style::new().reversed());
         frame.render_stateful_widget(widget, area, &mut self.state);
@@ -292,7 +303,7 @@ fn bar(fill: f64) -> Line<'static> {
     let eighths = (fill.clamp(0.0, 1.0) * f64::from(BAR) * 8.0).round() as usize;
     let bar = format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8]);
     Line::from(vec![
-        Span::styled(format!("{bar:<width$}", width = usize::from(BAR)), Style::new().fg(color_of_fill(fill))),
+        Span::styled(format!("{bar:<width$}", width = usize::from(BAR)), Style::new().fg(color_of_fill(fill)).bg(Color::DarkGray)),
         Span::raw(format!("{:>4.0}%", 100.0 * fill)),
     ])
 }
@@ -306,27 +317,37 @@ fn shortened(name: &str, room: usize) -> String {
     std::iter::once('…').chain(name.chars().skip(length + 1 - room.max(1))).take(room).collect()
 }
 
-fn table_row(row: &Row, columns: &[usize], names: usize) -> TableRow<'static> {
-    let name = shortened(&row.path, names);
+fn aligned(column: usize, text: String) -> Cell<'static> {
+    let line = Line::from(text);
+    Cell::from(if matches!(column, 0 | 7) { line } else { line.right_aligned() })
+}
+
+fn table_row(row: &Row, columns: &[usize], name: &str) -> TableRow<'static> {
     if let Some(error) = &row.error {
         // Where there is no column for words, the pane below has them.
-        let text = |&column: &usize| match column {
-            0 => name.clone(),
-            7 => error.clone(),
-            _ => "?".to_owned(),
+        let text = |&column: &usize| {
+            let text = match column {
+                0 => name,
+                7 => error.as_str(),
+                _ => "?",
+            };
+            aligned(column, text.to_owned())
         };
         return TableRow::new(columns.iter().map(text)).style(Style::new().fg(Color::Red));
     }
     let rate = |value: f64| HumanBytes(value as u64).to_string();
-    TableRow::new(columns.iter().map(|column| match column {
-        0 => Cell::from(name.clone()),
-        1 => rate(row.bytes_in_per_second).into(),
-        2 => rate(row.bytes_out_per_second).into(),
-        3 => HumanBytes(row.lag).to_string().into(),
-        4 => bar(row.fill).into(),
-        5 => row.age().into(),
-        6 => format!("{}/{}", row.present(), row.producers.len()).into(),
-        _ => row.slowest_in_words().into(),
+    TableRow::new(columns.iter().map(|&column| {
+        let text = match column {
+            0 => name.to_owned(),
+            1 => rate(row.bytes_in_per_second),
+            2 => rate(row.bytes_out_per_second),
+            3 => HumanBytes(row.lag).to_string(),
+            4 => return bar(row.fill).into(),
+            5 => row.age(),
+            6 => format!("{}/{}", row.present(), row.producers.len()),
+            _ => row.slowest_in_words(),
+        };
+        aligned(column, text)
     }))
 }
 
