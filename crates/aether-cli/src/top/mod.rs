@@ -225,12 +225,12 @@ impl Looker {
                     terminal.draw(|frame| screen.draw(frame)).map_err(Failure::Output)?;
                 }
                 let rest = next.saturating_duration_since(Instant::now());
-                if rest.is_zero() {
-                    break;
-                }
-                // A key, or another size of the screen.
+                // A key, or another size of the screen. All of them come before the next look, however late that is.
                 is_new = event::poll(rest.min(LOOK)).map_err(Failure::Input)?;
                 if !is_new {
+                    if rest.is_zero() {
+                        break;
+                    }
                     continue;
                 }
                 if let Event::Key(key) = event::read().map_err(Failure::Input)?

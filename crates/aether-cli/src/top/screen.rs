@@ -226,6 +226,8 @@ impl Screen {
 
     fn draw_table(&mut self, frame: &mut Frame<'_>, area: Rect) {
         self.height = usize::from(area.height.saturating_sub(1));
+        let has_bar = self.rows.len() > self.height && area.width > 20;
+        let [area, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(has_bar.into())]).areas(area);
         let shown: Vec<usize> = (0..COLUMNS.len()).filter(|&column| COLUMNS[column].2 <= area.width).collect();
         let widths: Vec<Constraint> = shown.iter().map(|&column| COLUMNS[column].1).collect();
         let arrow = if self.descending { "▼" } else { "▲" };
@@ -245,10 +247,10 @@ impl Screen {
         });
         let widget = Table::new(rows, &widths).header(header).row_highlight_style(Style::new().reversed());
         frame.render_stateful_widget(widget, area, &mut self.state);
-        if self.rows.len() > self.height && area.width > 20 {
+        if has_bar {
             let mut state = ScrollbarState::new(self.rows.len().saturating_sub(self.height)).position(self.state.offset());
             let bar = Scrollbar::new(ScrollbarOrientation::VerticalRight).begin_symbol(None).end_symbol(None);
-            frame.render_stateful_widget(bar, area.inner(Margin { vertical: 1, horizontal: 0 }), &mut state);
+            frame.render_stateful_widget(bar, right.inner(Margin { vertical: 1, horizontal: 0 }), &mut state);
         }
     }
 
@@ -414,26 +416,28 @@ mod tests {
         let mut screen = Screen::default();
         screen.set_rows(rings());
         assert_eq!(
-            drawn(&mut screen, 110, 18),
+            drawn(&mut screen, 120, 20),
             [
-                "RING▲                            IN/s        OUT/s       LAG         FILL  OLDEST     PROD    SLOWEST",
-                "a                                1.00 KiB    512 B       512 B       50%   >=51.2s    1/2     \"audit\" (nobody)",
-                "b                                3.00 KiB    1.50 KiB    0 B         0%    -          1/2     \"audit\" (nobody)",
-                "c                                ?           ?           ?           ?     ?          ?       cut short",
-                "d                                2.00 KiB    1.00 KiB    1.00 KiB    100%  >=102.4s   1/2     \"audit\" (nobody)",
+                "aether top  4 rings  in 6.00 KiB/s  out 3.00 KiB/s  1 nearly full  1 unreadable",
+                "RING▲                                  IN/s      OUT/s        LAG          FILL     OLDEST   PROD SLOWEST",
+                "a                                  1.00 KiB      512 B      512 B ████      50%    >=51.2s    1/2 \"audit\" (nobody)",
+                "b                                  3.00 KiB   1.50 KiB        0 B            0%          -    1/2 \"audit\" (nobody)",
+                "c                                         ?          ?          ?             ?          ?      ? cut short",
+                "d                                  2.00 KiB   1.00 KiB   1.00 KiB ████████ 100%   >=102.4s    1/2 \"audit\" (nobody)",
                 "",
                 "",
                 "",
                 "",
                 "",
                 "",
-                &format!("┌a{}┐", "─".repeat(107)),
-                &format!("│{:<108}│", "slot 3: \"audit\" (nobody), 512 B behind"),
-                &format!("│{:<108}│", "slot 0: consumer 0 (nobody), 0 B behind"),
-                &format!("│{:<108}│", "lane 0: produced by process 42"),
-                &format!("│{:<108}│", "lane 1: produced by nobody"),
-                &format!("└{}┘", "─".repeat(108)),
-                " q end   ↑ ↓ PgUp PgDn Home End select   ← → sort by   r turn round",
+                "",
+                &format!("┌a{}┐┌in 1.00 KiB/s, at most 1.00 KiB/s{}┐", "─".repeat(69), "─".repeat(13)),
+                &format!("│{:<70}││█{:45}│", "slot 3: \"audit\" (nobody), 512 B behind", ""),
+                &format!("│{:<70}││█{:45}│", "slot 0: consumer 0 (nobody), 0 B behind", ""),
+                &format!("│{:<70}││█{:45}│", "lane 0: produced by process 42", ""),
+                &format!("│{:<70}││█{:45}│", "lane 1: produced by nobody", ""),
+                &format!("└{}┘└{}┘", "─".repeat(70), "─".repeat(46)),
+                " q end  ↑↓ PgUp PgDn select  ←→ sort  r reverse  / filter  space pause",
             ]
         );
     }
@@ -449,10 +453,10 @@ mod tests {
         // Numbers begin with the greatest; where they are equal, names decide.
         for expected in ["bdac", "bdac", "dabc", "dabc", "dabc", "abdc", "abdc", "abcd"] {
             press(&mut screen, KeyCode::Right);
-            assert_eq!(order(&screen), expected, "by {}", COLUMNS[screen.column]);
+            assert_eq!(order(&screen), expected, "by {}", COLUMNS[screen.column].0);
         }
         press(&mut screen, KeyCode::Left);
-        assert_eq!((order(&screen).as_str(), COLUMNS[screen.column]), ("abdc", "SLOWEST"));
+        assert_eq!((order(&screen).as_str(), COLUMNS[screen.column].0), ("abdc", "SLOWEST"));
     }
 
     #[test]
@@ -499,10 +503,71 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_leaves_rings_with_a_part_of_their_name_until_it_is_given_up() {
+        let mut screen = Screen::default();
+        screen.set_rows(vec![ring("/r/quotes", 0.0, 0), ring("/r/Orders", 0.0, 0), ring("/r/trades", 0.0, 0)]);
+        let shown = |screen: &Screen| screen.rows.iter().map(|row| row.path.clone()).collect::<Vec<_>>();
+        for key in ['/', 'q', 'X'] {
+            assert_eq!(press(&mut screen, KeyCode::Char(key)), What::GoOn);
+        }
+        assert!(shown(&screen).is_empty());
+        press(&mut screen, KeyCode::Backspace);
+        assert_eq!(shown(&screen), ["/r/quotes"]);
+        press(&mut screen, KeyCode::Backspace);
+        press(&mut screen, KeyCode::Char('d'));
+        press(&mut screen, KeyCode::Enter);
+        assert_eq!(shown(&screen), ["/r/Orders", "/r/trades"]);
+        assert!(drawn(&mut screen, 100, 24).last().unwrap().contains("rings with \"d\": 2"));
+        screen.set_rows(vec![ring("/r/dd", 0.0, 0), ring("/r/quotes", 0.0, 0)]);
+        assert_eq!(shown(&screen), ["/r/dd"]);
+        assert_eq!(press(&mut screen, KeyCode::Esc), What::GoOn);
+        assert_eq!(shown(&screen).len(), 2);
+        assert_eq!(press(&mut screen, KeyCode::Esc), What::End);
+    }
+
+    #[test]
+    fn what_is_paused_stays_as_it_is() {
+        let mut screen = Screen::default();
+        screen.set_rows(vec![ring("a", 0.0, 100)]);
+        press(&mut screen, KeyCode::Char(' '));
+        screen.set_rows(Vec::new());
+        assert_eq!(screen.rows.len(), 1);
+        assert!(drawn(&mut screen, 100, 24)[0].contains("paused"));
+        press(&mut screen, KeyCode::Char(' '));
+        screen.set_rows(Vec::new());
+        assert!(screen.rows.is_empty());
+    }
+
+    #[test]
+    fn on_a_narrow_screen_the_name_and_the_fill_stay() {
+        let mut screen = Screen::default();
+        screen.set_rows(vec![ring("/dev/shm/a/name/that/is/long", 0.0, 512), ring("/b", 0.0, 0)]);
+        let line = |screen: &mut Screen, width| drawn(screen, width, 24)[3].clone();
+        assert!(line(&mut screen, 30).starts_with("…me/that/is/long ████ "), "{:?}", line(&mut screen, 30));
+        assert!(line(&mut screen, 30).ends_with(" 50%"));
+        assert!(line(&mut screen, 200).contains("/dev/shm/a/name/that/is/long"));
+        assert!(line(&mut screen, 200).contains("\"audit\" (nobody)"));
+    }
+
+    #[test]
+    fn a_thousand_rings_are_drawn_as_far_as_they_are_seen() {
+        let mut screen = Screen::default();
+        screen.set_rows((0..1000).map(|n| ring(&format!("/r/{n:03}"), 0.0, 1)).collect());
+        for (code, expected) in [(KeyCode::End, 999), (KeyCode::Home, 0), (KeyCode::PageDown, 15), (KeyCode::End, 999)] {
+            press(&mut screen, code);
+            let lines = drawn(&mut screen, 100, 24);
+            assert!(lines.iter().any(|line| line.starts_with(&format!("{expected:03} "))), "{lines:#?}");
+            let numbers: Vec<u32> = lines.iter().filter_map(|line| line.get(..3)?.parse().ok()).collect();
+            assert_eq!(numbers.len(), 15, "{lines:#?}");
+            assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+        }
+    }
+
+    #[test]
     fn no_size_of_a_terminal_is_too_small() {
         let mut screen = Screen::default();
         screen.set_rows(rings());
-        for (width, height) in [(1, 1), (3, 2), (10, 3), (200, 1), (1, 100), (20, 5)] {
+        for (width, height) in [(1, 1), (3, 2), (10, 3), (200, 1), (1, 100), (20, 5), (40, 12), (500, 200)] {
             drawn(&mut screen, width, height);
         }
     }

@@ -158,7 +158,7 @@ fn other_requests_are_refused_and_a_signal_is_the_proper_end() {
     let head = exporter.ask("HEAD", "/metrics");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     let page = exporter.ask("GET", "/");
-    assert!(page.contains("Content-Security-Policy: default-src 'none'") && page.contains("<title>"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'") && page.contains("<title>"), "{page}");
     // Nothing of it comes from elsewhere.
     assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("@import"));
     exporter.run.signal(Signal::TERM);
