@@ -25,12 +25,18 @@ impl Process {
 
     /// It must not have ended before.
     pub(crate) fn kill(mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("{status}, before it was killed: {}", self.what);
-        }
+        self.check()?;
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// An error if it has ended, where it has to be there.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{status}, too early: {}", self.what),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn interrupt(&self) -> Result<()> {

@@ -110,8 +110,9 @@ fn record(aether: &Path, args: &Speed, payload: usize, compress: &str) -> Result
     let observer = Observer::open(&ring)?;
     let mut command = Command::new(aether);
     command.arg("record").arg(&ring).arg("-o").arg(&journal).args(["--compress", compress]).args(&args.options);
-    let recorder = Process::start(command.stderr(Stdio::null()))?;
+    let mut recorder = Process::start(command.stderr(Stdio::null()))?;
     until("the recorder", || {
+        recorder.check()?;
         Ok(observer.info()?.consumers.iter().any(|consumer| consumer.holder.is_some()) && journal.exists())
     })?;
     let mut fill = Command::new(std::env::current_exe()?);
@@ -119,6 +120,7 @@ fn record(aether: &Path, args: &Speed, payload: usize, compress: &str) -> Result
     let mut filling = fill.stdout(Stdio::piped()).spawn().context("could not start the producer")?;
     let mut start = None;
     until("the ring to be filled and recorded", || {
+        recorder.check()?;
         let info = observer.info()?;
         if start.is_none() && info.write_cursor() > 0 {
             start = Some(Instant::now());

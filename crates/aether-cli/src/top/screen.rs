@@ -195,24 +195,26 @@ impl Screen {
 
     fn summary(&self) -> Line<'static> {
         let sum = |rate: fn(&Row) -> f64| HumanBytes(self.all.iter().map(rate).sum::<f64>() as u64).to_string();
-        let count = |text: &str, count: usize, color| {
-            let style = if count > 0 { Style::new().fg(color).bold() } else { Style::new() };
-            Span::styled(format!("  {count} {text}"), style)
-        };
         let mut line = Line::from(vec![
             Span::styled("aether top", Style::new().bold()),
             Span::raw(match self.folder() {
                 "" => format!("  {} rings", self.all.len()),
                 folder => format!("  {} rings in {folder}", self.all.len()),
             }),
-            Span::raw(format!("  in {}/s", sum(|row| row.bytes_in_per_second))),
-            Span::raw(format!("  out {}/s", sum(|row| row.bytes_out_per_second))),
-            count("nearly full", self.all.iter().filter(|row| row.fill >= FULL).count(), Color::Red),
-            count("unreadable", self.all.iter().filter(|row| row.error.is_some()).count(), Color::Red),
         ]);
+        // First what somebody should do something about.
+        let full = self.all.iter().filter(|row| row.fill >= FULL).count();
+        let unreadable = self.all.iter().filter(|row| row.error.is_some()).count();
+        for (count, words) in [(full, "nearly full"), (unreadable, "unreadable")] {
+            if count > 0 {
+                line.push_span(Span::styled(format!("  {count} {words}"), Style::new().fg(Color::Red).bold()));
+            }
+        }
         if self.is_paused {
             line.push_span(Span::styled("  paused", Style::new().fg(Color::Yellow).bold()));
         }
+        let rates = (sum(|row| row.bytes_in_per_second), sum(|row| row.bytes_out_per_second));
+        line.push_span(format!("  in {}/s  out {}/s", rates.0, rates.1));
         line
     }
 
@@ -238,6 +240,9 @@ impl Screen {
         let header = TableRow::new(shown.iter().map(title)).style(Style::new().bold().fg(Color::Cyan));
         // As wide as it will be; a name that is too long loses its beginning, not its end.
         let names = Layout::horizontal(&widths).spacing(1).split(area).first().map_or(0, |name| usize::from(name.width));
+        // On a screen that has grown, what was scrolled away comes back.
+        let most = self.rows.len().saturating_sub(self.height);
+        *self.state.offset_mut() = self.state.offset().min(most);
         let (first, folder) = (self.state.offset(), self.folder());
         let rows = self.rows.iter().enumerate().map(|(at, row)| {
             // Only those that can be seen are made; one may be scrolled to.
@@ -418,7 +423,7 @@ mod tests {
         assert_eq!(
             drawn(&mut screen, 120, 20),
             [
-                "aether top  4 rings  in 6.00 KiB/s  out 3.00 KiB/s  1 nearly full  1 unreadable",
+                "aether top  4 rings  1 nearly full  1 unreadable  in 6.00 KiB/s  out 3.00 KiB/s",
                 "RING▲                                  IN/s      OUT/s        LAG          FILL     OLDEST   PROD SLOWEST",
                 "a                                  1.00 KiB      512 B      512 B ████      50%    >=51.2s    1/2 \"audit\" (nobody)",
                 "b                                  3.00 KiB   1.50 KiB        0 B            0%          -    1/2 \"audit\" (nobody)",
@@ -561,6 +566,8 @@ mod tests {
             assert_eq!(numbers.len(), 15, "{lines:#?}");
             assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
         }
+        // All of them fit now, though the last one was scrolled to.
+        assert!(drawn(&mut screen, 100, 1100)[2].starts_with("000 "));
     }
 
     #[test]

@@ -501,12 +501,12 @@ fn a_named_cursor_goes_on_behind_what_was_written_out() {
     // Others have cursors of their own.
     assert_eq!(read_numbers(&place.read(&["--cursor", "other", "--frame", "lines"]).end().with(0)).len(), 300);
     run(&mut aether(["journal", "read", &place.named("journal"), "--cursor", "../x"])).with(1).says(&["cursor's name"]);
-    let held = read(&["--follow"]);
-    eventually("the cursor to be taken", || {
-        let second = read(&["--follow", "--until-idle", "0s"]).end();
-        second.errors.contains("another process has this file open")
-    });
+    let held = place.read(&["--cursor", "held", "--follow", "--frame", "lines"]);
+    // It has moved it, so it has it.
+    eventually("the cursor to be held", || fs::metadata(place.path("journal.cursor-held")).is_ok_and(|file| file.len() > 0));
+    place.read(&["--cursor", "held"]).end().with(1).says(&["another process has this file open"]);
     drop(held);
+    assert_eq!(place.read(&["--cursor", "held", "--frame", "lines"]).end().with(0).text(), "");
     fs::remove_file(place.path("journal")).unwrap();
     fs::write(place.path("journal.cursor-audit"), "00000000000000000007\n").unwrap();
     read(&["--count", "1"]).end().with(0).says(&["were removed from the journal before this cursor came to them"]);
