@@ -1,6 +1,7 @@
 """What the command with all its parts writes, read by the tools that people have for it."""
 
 import os
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -49,10 +50,16 @@ def test_a_journal_is_read_into_arrow_and_numpy(command: Path, path: Path, tmp_p
     times = table["time"].to_numpy()
     assert times.dtype == numpy.dtype("M8[ns]")
     assert (numpy.diff(times) >= numpy.timedelta64(0)).all()
-    # A column of equal sizes is one array of bytes in Arrow's memory; NumPy looks at it as what it was.
-    payloads = table["payload"].combine_chunks()
-    values = numpy.frombuffer(payloads.cast(pyarrow.binary(TICK.itemsize)).buffers()[1], TICK)
-    numpy.testing.assert_array_equal(values, ticks[100:])
+    names = {"numpy": numpy, "pyarrow": pyarrow, "table": table, "tick": TICK}
+    exec(snippet("docs/journal.md"), names)
+    numpy.testing.assert_array_equal(names["ticks"], ticks[100:])
+
+
+def snippet(page: str) -> str:
+    """The only block of Python on a page."""
+    text = (REPOSITORY / page).read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return str(block)
 
 
 def test_prometheus_own_parser_reads_the_metrics(command: Path, path: Path) -> None:
