@@ -15,8 +15,7 @@ use crate::{
     files,
     format::{
         BlockHeader, Compression, FileHeader, HEADER, INDEX_MAGIC, Kind, MAGIC, MAX_BLOCK, MAX_BLOCKS, MAX_LANES,
-        MAX_PAYLOAD, Record, Source,
-        push_lanes, push_record,
+        MAX_PAYLOAD, Record, Source, push_lanes, push_record,
     },
     reader::is_begun,
     segment::{Content, Loaded, Segment},
@@ -81,7 +80,10 @@ pub struct Writer {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("file", &self.output.path).field("messages", &self.messages).finish_non_exhaustive()
+        f.debug_struct("Writer")
+            .field("file", &self.output.path)
+            .field("messages", &self.messages)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +128,9 @@ impl Writer {
         let mut numbers = files::numbers(journal)?;
         let compressor = match options.compression {
             Compression::None => None,
-            Compression::Zstd(level) => Some(Compressor::new(level).map_err(Error::io(journal, "prepare to compress it"))?),
+            Compression::Zstd(level) => {
+                Some(Compressor::new(level).map_err(Error::io(journal, "prepare to compress it"))?)
+            }
         };
         let writer = |output: Output, past: Past, cut| Writer {
             journal: journal.to_owned(),

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use aether_journal::{Compression, Cursor, Damage, Error, Keep, Options, Reader, Record, Source, Writer, prune, superfluous, verify};
+use aether_journal::{
+    Compression, Cursor, Damage, Error, Keep, Options, Reader, Record, Source, Writer, prune, superfluous, verify,
+};
 use tempfile::{TempDir, tempdir};
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,8 +34,14 @@ fn open(path: &Path) -> Writer {
 /// Ten messages in a block, a second from one to the next.
 fn append(writer: &mut Writer, block: u64) {
     for n in block * 10..block * 10 + 10 {
-        let record =
-            Record { time: n * SECOND, id: n as i64, message_type: 7, lane: 0, position: n * 48, payload: &[n as u8; 32] };
+        let record = Record {
+            time: n * SECOND,
+            id: n as i64,
+            message_type: 7,
+            lane: 0,
+            position: n * 48,
+            payload: &[n as u8; 32],
+        };
         assert!(writer.append(&record).unwrap());
     }
     writer.write_block().unwrap();
@@ -59,7 +67,10 @@ fn a_reader_follows_what_is_written_through_new_files_and_new_writers() {
         assert!(reader.refresh().unwrap());
         let expected: Vec<i64> = (block as i64 * 10..block as i64 * 10 + 10).collect();
         assert_eq!(rest(&mut reader), expected);
-        assert_eq!((reader.index(), reader.end(), reader.refresh().unwrap()), (block * 10 + 10, block * 10 + 10, false));
+        assert_eq!(
+            (reader.index(), reader.end(), reader.refresh().unwrap()),
+            (block * 10 + 10, block * 10 + 10, false)
+        );
         if block % 3 == 1 {
             // With an index at the end, which the next writer cuts off again.
             writer.finish().unwrap();
@@ -166,7 +177,9 @@ fn a_cursor_that_can_not_be_is_an_error_that_says_why() {
         assert!(matches!(Cursor::open(&path, name), Err(Error::CursorName { .. })), "{name:?}");
     }
     let place = folder.path().join("journal.cursor-audit");
-    for text in ["x", "5", "00000000000000000005", "99999999999999999999\n", "0000000000000000000\u{fc}\n", &"0".repeat(5000)] {
+    for text in
+        ["x", "5", "00000000000000000005", "99999999999999999999\n", "0000000000000000000\u{fc}\n", &"0".repeat(5000)]
+    {
         fs::write(&place, text).unwrap();
         assert!(matches!(Cursor::open(&path, "audit"), Err(Error::NotACursor { .. })), "{text:?}");
         assert_eq!(fs::read_to_string(&place).unwrap(), text);
@@ -321,9 +334,14 @@ fn blocks_with_right_checksums_that_lie_are_damage() {
         header[20] = 1;
     };
     assert_eq!(damage(block(64, &one_record(), one)), None, "the one to start from is sound");
-    for (at, expected) in
-        [(16, Damage::Record), (20, Damage::Lanes), (24, Damage::Header), (32, Damage::Header), (40, Damage::Header), (48, Damage::Header)]
-    {
+    for (at, expected) in [
+        (16, Damage::Record),
+        (20, Damage::Lanes),
+        (24, Damage::Header),
+        (32, Damage::Header),
+        (40, Damage::Header),
+        (48, Damage::Header),
+    ] {
         let lying = block(64, &one_record(), |header| {
             one(header);
             header[at] ^= if at == 20 { 1 } else { 2 };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aether_ipc::{Buffer, Observer, Producer};
 use aether_journal::{Reader, verify};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::process::{Process, until};
@@ -114,7 +114,9 @@ impl Trial<'_> {
     /// Reads on where the one before was, into a file of its own.
     fn reader(&self, number: usize) -> Result<Process> {
         let mut command = Command::new(self.aether);
-        command.args(["journal", "read", "--cursor", "audit", "--follow", "--frame", "lines"]).arg(self.path("journal"));
+        command
+            .args(["journal", "read", "--cursor", "audit", "--follow", "--frame", "lines"])
+            .arg(self.path("journal"));
         let output = File::create(self.path(&format!("read-{number}")))?;
         Process::start(command.stdout(output).stderr(Stdio::null()))
     }
@@ -166,9 +168,7 @@ impl Trial<'_> {
         recorder.interrupt()?;
         recorder.end(0)?;
         let cursor = self.path("journal.cursor-audit");
-        until("all to be read", || {
-            Ok(fs::read_to_string(&cursor).is_ok_and(|text| text.trim().parse() == Ok(sent)))
-        })?;
+        until("all to be read", || Ok(fs::read_to_string(&cursor).is_ok_and(|text| text.trim().parse() == Ok(sent))))?;
         let reader = reader.context("no reader")?;
         reader.interrupt()?;
         reader.end(130)?;
@@ -206,10 +206,14 @@ impl Trial<'_> {
             let whole = output.rfind('\n').map_or("", |at| &output[..=at]);
             let mut next = None;
             for line in whole.lines() {
-                let found: u64 = line.split(' ').next().unwrap_or_default().parse().context("a line without a number")?;
+                let found: u64 =
+                    line.split(' ').next().unwrap_or_default().parse().context("a line without a number")?;
                 ensure!(line == text(found), "message {found} was read as {line:?}");
                 let expected = next.unwrap_or(found);
-                ensure!(found == expected && found <= end + 1, "message {found} was read after {end}, by reader {number}");
+                ensure!(
+                    found == expected && found <= end + 1,
+                    "message {found} was read after {end}, by reader {number}"
+                );
                 figures.read += 1;
                 figures.repeated += u64::from(found <= end);
                 end = end.max(found);

@@ -51,7 +51,8 @@ fn text(bytes: usize) -> Vec<u8> {
     while text.len() < bytes {
         let (bid, size, time) = (random.u32(90_000..110_000), random.u32(1..500), random.u32(..));
         text.extend_from_slice(
-            format!("{{\"symbol\":\"AET{}\",\"bid\":{bid},\"size\":{size},\"time\":{time}}}\n", random.u32(0..50)).as_bytes(),
+            format!("{{\"symbol\":\"AET{}\",\"bid\":{bid},\"size\":{size},\"time\":{time}}}\n", random.u32(0..50))
+                .as_bytes(),
         );
     }
     text
@@ -71,7 +72,9 @@ pub(crate) fn fill(args: &Fill) -> Result<()> {
 }
 
 pub(crate) fn run(aether: &Path, args: &Speed) -> Result<()> {
-    println!("| bytes of a message | compression | messages/s | payload, GB/s | bytes in the journal for one of payload |");
+    println!(
+        "| bytes of a message | compression | messages/s | payload, GB/s | bytes in the journal for one of payload |"
+    );
     println!("|---|---|---|---|---|");
     for compress in &args.compress {
         for &payload in &args.payload {
@@ -85,7 +88,7 @@ pub(crate) fn run(aether: &Path, args: &Speed) -> Result<()> {
             runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
             let Some(run) = runs.get(runs.len() / 2) else { bail!("--rounds 0 measures nothing") };
             println!(
-                "| {payload} | {compress} | {:.1} million | {:.2} | {:.2} |",
+                "| {payload} | {compress} | {:.2} million | {:.2} | {:.2} |",
                 run.messages as f64 / run.seconds / 1e6,
                 (run.messages * payload as u64) as f64 / run.seconds / 1e9,
                 run.journal as f64 / (run.messages * payload as u64) as f64,

@@ -104,11 +104,7 @@ fn answer(path: &str, watch: &RefCell<Watch>) -> Answer {
             }
         }
         "/" => Answer { status: 200, kind: "text/html; charset=utf-8", text: PAGE.to_owned() },
-        _ => Answer {
-            status: 404,
-            kind: TEXT,
-            text: "there is / for people and /metrics for Prometheus\n".to_owned(),
-        },
+        _ => Answer { status: 404, kind: TEXT, text: "there is / for people and /metrics for Prometheus\n".to_owned() },
     }
 }
 

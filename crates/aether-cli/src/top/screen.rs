@@ -239,7 +239,8 @@ impl Screen {
         };
         let header = TableRow::new(shown.iter().map(title)).style(Style::new().bold().fg(Color::Cyan));
         // As wide as it will be; a name that is too long loses its beginning, not its end.
-        let names = Layout::horizontal(&widths).spacing(1).split(area).first().map_or(0, |name| usize::from(name.width));
+        let names =
+            Layout::horizontal(&widths).spacing(1).split(area).first().map_or(0, |name| usize::from(name.width));
         // On a screen that has grown, what was scrolled away comes back.
         let most = self.rows.len().saturating_sub(self.height);
         *self.state.offset_mut() = self.state.offset().min(most);
@@ -248,12 +249,17 @@ impl Screen {
             // Only those that can be seen are made; one may be scrolled to.
             let is_near = at + self.height >= first && at <= first + 2 * self.height + 1
                 || self.state.selected().is_some_and(|selected| at.abs_diff(selected) <= self.height);
-            if is_near { table_row(row, &shown, &shortened(&row.path[folder.len()..], names)) } else { TableRow::new([""]) }
+            if is_near {
+                table_row(row, &shown, &shortened(&row.path[folder.len()..], names))
+            } else {
+                TableRow::new([""])
+            }
         });
         let widget = Table::new(rows, &widths).header(header).row_highlight_style(Style::new().reversed());
         frame.render_stateful_widget(widget, area, &mut self.state);
         if has_bar {
-            let mut state = ScrollbarState::new(self.rows.len().saturating_sub(self.height)).position(self.state.offset());
+            let mut state =
+                ScrollbarState::new(self.rows.len().saturating_sub(self.height)).position(self.state.offset());
             let bar = Scrollbar::new(ScrollbarOrientation::VerticalRight).begin_symbol(None).end_symbol(None);
             frame.render_stateful_widget(bar, right.inner(Margin { vertical: 1, horizontal: 0 }), &mut state);
         }
@@ -262,7 +268,8 @@ impl Screen {
     fn draw_details(&self, frame: &mut Frame<'_>, area: Rect, mut details: Vec<Line<'_>>) {
         let title = self.selected().map_or("no rings".to_owned(), |row| row.path.clone());
         let rates = self.selected().and_then(|row| Some((row, self.history.get(&row.path)?)));
-        let right = if rates.is_some() && area.width >= 90 { Constraint::Percentage(40) } else { Constraint::Length(0) };
+        let right =
+            if rates.is_some() && area.width >= 90 { Constraint::Percentage(40) } else { Constraint::Length(0) };
         let [left, right] = Layout::horizontal([Constraint::Fill(1), right]).areas(area);
         let room = usize::from(left.height.saturating_sub(2));
         if details.len() > room && room > 0 {
@@ -310,7 +317,10 @@ fn bar(fill: f64) -> Line<'static> {
     let eighths = (fill.clamp(0.0, 1.0) * f64::from(BAR) * 8.0).round() as usize;
     let bar = format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8]);
     Line::from(vec![
-        Span::styled(format!("{bar:<width$}", width = usize::from(BAR)), Style::new().fg(color_of_fill(fill)).bg(Color::DarkGray)),
+        Span::styled(
+            format!("{bar:<width$}", width = usize::from(BAR)),
+            Style::new().fg(color_of_fill(fill)).bg(Color::DarkGray),
+        ),
         Span::raw(format!("{:>4.0}%", 100.0 * fill)),
     ])
 }
@@ -558,7 +568,8 @@ mod tests {
     fn a_thousand_rings_are_drawn_as_far_as_they_are_seen() {
         let mut screen = Screen::default();
         screen.set_rows((0..1000).map(|n| ring(&format!("/r/{n:03}"), 0.0, 1)).collect());
-        for (code, expected) in [(KeyCode::End, 999), (KeyCode::Home, 0), (KeyCode::PageDown, 15), (KeyCode::End, 999)] {
+        for (code, expected) in [(KeyCode::End, 999), (KeyCode::Home, 0), (KeyCode::PageDown, 15), (KeyCode::End, 999)]
+        {
             press(&mut screen, code);
             let lines = drawn(&mut screen, 100, 24);
             assert!(lines.iter().any(|line| line.starts_with(&format!("{expected:03} "))), "{lines:#?}");

@@ -458,9 +458,11 @@ fn reading_starts_and_ends_where_it_is_told_to() {
 fn a_reader_follows_a_journal_while_it_is_recorded_and_rolled() {
     let place = Place::recorded(10);
     let (output, path) = place.file("output");
-    let mut command = aether(["journal", "read", &place.named("journal"), "--last", "0", "--follow", "--frame", "lines"]);
+    let mut command =
+        aether(["journal", "read", &place.named("journal"), "--last", "0", "--follow", "--frame", "lines"]);
     let mut follower = Run::start(command.stdout(output));
-    let mut recorder = place.aether("record", &["-o", &place.named("journal"), "--linger", "1ms", "--roll-size", "2KiB"]);
+    let mut recorder =
+        place.aether("record", &["-o", &place.named("journal"), "--linger", "1ms", "--roll-size", "2KiB"]);
     let mut recorder = Run::start(&mut recorder);
     // It began at the end as it was then; so the first ones tell that it is there.
     let read = || fs::read_to_string(&path).unwrap();
@@ -503,7 +505,9 @@ fn a_named_cursor_goes_on_behind_what_was_written_out() {
     run(&mut aether(["journal", "read", &place.named("journal"), "--cursor", "../x"])).with(1).says(&["cursor's name"]);
     let held = place.read(&["--cursor", "held", "--follow", "--frame", "lines"]);
     // It has moved it, so it has it.
-    eventually("the cursor to be held", || fs::metadata(place.path("journal.cursor-held")).is_ok_and(|file| file.len() > 0));
+    eventually("the cursor to be held", || {
+        fs::metadata(place.path("journal.cursor-held")).is_ok_and(|file| file.len() > 0)
+    });
     place.read(&["--cursor", "held"]).end().with(1).says(&["another process has this file open"]);
     drop(held);
     assert_eq!(place.read(&["--cursor", "held", "--frame", "lines"]).end().with(0).text(), "");
@@ -520,7 +524,9 @@ fn old_files_are_removed_while_recording_and_by_hand() {
         place.record(&[&["--block", "1KiB", "--compress", "none"], arguments].concat());
         place.verify()["segments"].as_u64().unwrap()
     };
-    run(&mut place.aether("record", &["-o", &place.named("journal"), "--keep-size", "8KiB"])).with(2).says(&["--roll-size"]);
+    run(&mut place.aether("record", &["-o", &place.named("journal"), "--keep-size", "8KiB"]))
+        .with(2)
+        .says(&["--roll-size"]);
     assert!(!place.path("journal").exists());
     let all = record(&["--roll-size", "2KiB"]);
     assert!(all > 8, "{all}");
@@ -546,7 +552,8 @@ fn old_files_are_removed_while_recording_and_by_hand() {
 fn a_replay_follows_what_is_recorded() {
     let place = Place::recorded(10);
     let again = Place::with_capacity(64 << 10);
-    let mut command = aether(["replay", &place.named("journal"), again.name(), "--speed", "max", "--last", "5", "--follow"]);
+    let mut command =
+        aether(["replay", &place.named("journal"), again.name(), "--speed", "max", "--last", "5", "--follow"]);
     let mut replay = Run::start(&mut command);
     eventually("the last ones", || again.waiting() == 5);
     run(place.aether("send", &["--first-id", "11"]).stdin(input("11\n"))).with(0);

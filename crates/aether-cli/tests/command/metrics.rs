@@ -206,7 +206,8 @@ fn a_request_that_is_none_or_too_long_is_refused_and_the_next_one_is_answered() 
     ] {
         let answer = answer_to(exporter.address, request.as_bytes());
         // Where bytes were left unread, the system may drop the answer with the connection.
-        let is_refused = answer.is_empty() && request.len() > 16 << 10 || answer.starts_with(&format!("HTTP/1.1 {status}"));
+        let is_refused =
+            answer.is_empty() && request.len() > 16 << 10 || answer.starts_with(&format!("HTTP/1.1 {status}"));
         assert!(is_refused, "{:?} was answered with {answer:?}", &request[..request.len().min(40)]);
         assert!(!exporter.samples().is_empty());
     }
