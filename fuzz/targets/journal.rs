@@ -158,7 +158,7 @@ pub(crate) fn run(data: &[u8]) {
     let is_raw = input.byte() % 4 == 0;
     let bytes = if is_raw { input.0.to_vec() } else { file(&mut input) };
     // Sometimes behind a sound file.
-    if data.len() % 3 == 0 {
+    if data.len().is_multiple_of(3) {
         let mut options = Options::default();
         options.roll_size = Some(1);
         let mut writer = Writer::open(&path, Source::default(), options).unwrap();

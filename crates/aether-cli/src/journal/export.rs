@@ -14,11 +14,13 @@ use parquet::{
     },
     schema::parser::parse_message_type,
 };
+use serde_json::json;
 
 use super::selection::{Selected, Selection};
 use crate::{
     exit::{Exit, Failure, Result},
     interrupt::Interrupt,
+    output,
     progress::Progress,
 };
 
@@ -41,6 +43,9 @@ pub(super) struct Export {
     output: PathBuf,
     #[command(flatten)]
     selection: Selection,
+    /// Print how many were exported, as a JSON object at the end
+    #[arg(long)]
+    json: bool,
 }
 
 const SCHEMA: &str = "message journal {
@@ -117,13 +122,17 @@ pub(super) fn run(args: &Export) -> Result {
     let copy = file.reopen().map_err(|error| failure(&error))?;
     let mut writer = begin(copy).map_err(|error| failure(&error))?;
     let mut columns = Columns::default();
-    fill(&mut selected, &interrupt, &mut columns, |columns| {
+    let exported = fill(&mut selected, &interrupt, &mut columns, |columns| {
         columns.write(&mut writer).map_err(|error| failure(&error))
     })?;
     columns.write(&mut writer).map_err(|error| failure(&error))?;
     writer.close().map_err(|error| failure(&error))?;
     selected.say_skipped();
     file.persist(&args.output).map_err(|error| failure(&error.error))?;
+    match args.json {
+        true => output::json(&json!({ "exported": exported }))?,
+        false => eprintln!("aether: {exported} messages were exported"),
+    }
     Ok(Exit::Done)
 }
 
@@ -138,11 +147,13 @@ fn fill(
     interrupt: &Interrupt,
     columns: &mut Columns,
     mut write: impl FnMut(&mut Columns) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut exported = 0;
     let mut progress = Progress::new(&io::stdout(), None);
     while let Some((_, record)) = selected.next()? {
         progress.add(1, record.payload.len() as u64);
         columns.push(&record);
+        exported += 1;
         if columns.is_full() {
             if interrupt.is_set() {
                 return Err(Failure::Interrupted("nothing was exported".to_owned()));
@@ -150,5 +161,5 @@ fn fill(
             write(columns)?;
         }
     }
-    Ok(())
+    Ok(exported)
 }

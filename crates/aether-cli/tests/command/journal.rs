@@ -354,7 +354,9 @@ fn an_export_has_every_message_in_columns() {
     }
     place.record(&[]);
     let (journal, parquet) = (place.named("journal"), place.named("out.parquet"));
-    run(&mut aether(["journal", "export", &journal, "-o", &parquet, "--from", "-400"])).with(0);
+    let exported =
+        run(&mut aether(["journal", "export", &journal, "-o", &parquet, "--from", "-400", "--json"])).with(0);
+    assert_eq!(exported.json(), [json!({ "exported": 900 })]);
     let reader = SerializedFileReader::new(File::open(&parquet).unwrap()).unwrap();
     let names: Vec<_> = reader.metadata().file_metadata().schema_descr().columns().iter().map(|c| c.name()).collect();
     assert_eq!(names, ["time", "id", "type", "lane", "position", "payload"]);
