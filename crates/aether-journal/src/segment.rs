@@ -1,6 +1,7 @@
 //! One file of a journal: which blocks it has, and what is in them.
 
 use std::{
+    cmp::Ordering,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -81,8 +82,14 @@ impl Segment {
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let file = open_to_read(&self.path)?;
         let length = file.metadata().map_err(Error::io(&self.path, "read its size"))?.len();
-        if length > self.end {
-            self.scan(&file, length)?;
+        match length.cmp(&self.end) {
+            // A writer cuts off what no reader takes for a block; this is another file, or was harmed.
+            Ordering::Less => {
+                let (path, offset) = (self.path.clone(), length);
+                return Err(Error::Corrupt { path, offset, damage: Damage::Cut });
+            }
+            Ordering::Equal => {}
+            Ordering::Greater => self.scan(&file, length)?,
         }
         Ok(())
     }

@@ -118,6 +118,21 @@ fn a_block_under_way_is_not_seen_before_it_is_whole() {
 }
 
 #[test]
+fn a_reader_that_follows_a_journal_that_was_begun_anew_is_told_and_does_not_wait_for_ever() {
+    let (_folder, path) = place();
+    let mut writer = open(&path);
+    append(&mut writer, 0);
+    append(&mut writer, 1);
+    let mut reader = Reader::open(&path).unwrap();
+    assert_eq!(rest(&mut reader).len(), 20);
+    drop(writer);
+    fs::remove_file(&path).unwrap();
+    append(&mut open(&path), 0);
+    let error = reader.refresh().unwrap_err();
+    assert!(matches!(error, Error::Corrupt { damage: Damage::Cut, .. }), "{error}");
+}
+
+#[test]
 fn an_index_is_the_same_message_for_ever() {
     let (_folder, path) = place();
     let mut writer = open(&path);
