@@ -89,7 +89,8 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// As [`open`](Reader::open).
+    /// As [`open`](Reader::open); [`Error::Corrupt`] if the file has become shorter, such as when another journal was begun
+    /// in its place.
     pub fn refresh(&mut self) -> Result<bool> {
         // In this order: once there is a file after it, no block is added to one.
         let numbers = files::numbers(&self.journal)?;
