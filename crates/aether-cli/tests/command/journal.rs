@@ -519,6 +519,46 @@ fn a_named_cursor_goes_on_behind_what_was_written_out() {
 }
 
 #[test]
+fn a_reader_with_a_cursor_that_is_killed_many_times_misses_nothing() {
+    let place = Place::with_capacity(4 << 20);
+    let text = "x".repeat(50);
+    let count = 20_000;
+    let lines: String = (1..=count).map(|number| format!("{number} {text}\n")).collect();
+    place.send(&lines);
+    place.record(&["--block", "64KiB", "--roll-size", "256KiB", "--compress", "none"]);
+    let reader = |name: &str| {
+        let (output, path) = place.file(name);
+        let mut command = aether(["journal", "read", &place.named("journal"), "--cursor", "audit", "--frame", "lines"]);
+        command.stdout(output);
+        (Run::start(&mut command), path)
+    };
+    let mut end = 0;
+    let mut check = |path: &Path| {
+        let output = fs::read_to_string(path).unwrap();
+        // What is left of a line comes again.
+        let whole = output.rfind('\n').map_or("", |at| &output[..=at]);
+        for (line, expected) in
+            whole.lines().zip(whole.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0)..)
+        {
+            let found: u64 = line.split(' ').next().unwrap().parse().unwrap();
+            assert!(found == expected && found <= end + 1 && line.ends_with(&text), "{line:?} after {end}");
+            end = end.max(found);
+        }
+        end
+    };
+    for round in 0..20 {
+        let (mut run, path) = reader(&format!("read-{round}"));
+        // At another point of its work each time.
+        eventually("something to be read", || size(&path) > round * 40_000 || run.has_ended());
+        drop(run);
+        check(&path);
+    }
+    let (run, path) = reader("last");
+    run.end().with(0);
+    assert_eq!(check(&path), count);
+}
+
+#[test]
 fn old_files_are_removed_while_recording_and_by_hand() {
     let place = Place::with_capacity(64 << 10);
     let record = |arguments: &[&str]| {
