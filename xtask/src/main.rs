@@ -37,6 +37,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure `aether record`, or kill it again and again and check its journal; `recording --help` says more
+    #[command(disable_help_flag = true)]
+    Recording {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Count the instructions that a message costs, and compare them with the budget
     Instructions,
     /// Measure the Python package beside others; without arguments, write docs/python-benchmarks.md anew
@@ -75,6 +81,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Lint => run(&root, &lint()),
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)?]),
+        Chore::Recording { arguments } => run(&root, &recording(&root, &arguments)?),
         Chore::Instructions => instructions::check(&root),
         Chore::BenchPython { arguments } => {
             let command = format!("bash bindings/python/bench.sh {}", arguments.join(" "));
@@ -94,7 +101,7 @@ fn lint() -> [Step; 8] {
             .needs("cargo clippy --version", "rustup component add clippy"),
         Step::new(
             "clippy of torture",
-            "cargo clippy --package xtask --all-targets --features aimed,counted -- -D warnings",
+            "cargo clippy --package xtask --all-targets --features aimed,counted,recording -- -D warnings",
         ),
         Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
         Step::new(
@@ -139,6 +146,16 @@ fn torture_of_bridges(arguments: &[&str]) -> Result<Step> {
     let features = "--workspace --exclude aether-capi --features aether-cli/full";
     let command = format!("cargo test {features} --test command -- bridge::kills --nocapture --test-threads 1");
     Ok(Step::new("torture of bridges", command).env("AETHER_BRIDGE_KILLS", kills.to_string()))
+}
+
+/// Another program that runs the released command, which is built first.
+fn recording(root: &Path, arguments: &[String]) -> Result<[Step; 2]> {
+    let aether = target_folder(root)?.join("release/aether");
+    let run = "cargo run --quiet --release --package xtask --features recording --bin recording";
+    Ok([
+        Step::new("command", "cargo build --quiet --release --package aether-cli --features operations"),
+        Step::new("recording", format!("{run} -- --aether {} {}", aether.display(), arguments.join(" "))),
+    ])
 }
 
 /// The test that compares the committed header with the sources writes it when asked to.

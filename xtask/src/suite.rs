@@ -7,8 +7,8 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::debian;
 use crate::steps::Step;
+use crate::{debian, target_folder};
 
 pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     let mut steps = tools()?;
@@ -18,7 +18,9 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
         Step::new("rust async and events", "cargo test --package aether-ipc --features tokio,tracing"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
-        Step::new("python", "bash bindings/python/test.sh"),
+        // The one that the first step has built.
+        Step::new("python", "bash bindings/python/test.sh")
+            .env("AETHER_COMMAND", target_folder(root)?.join("debug/aether").display().to_string()),
     ]);
     for (package, example) in examples(root)? {
         let command = format!("cargo run --quiet --package {package} --example {example}");

@@ -9,8 +9,8 @@ Exit codes:
     1  failed; standard error says why
     2  wrong usage: an option, or a shape that no ring can have
     3  corrupt: the file is no ring, was cut short, or holds what can't be believed
-    4  would block, or empty: `send --no-wait` dropped messages; `recv` had none within `--until-idle`, or fewer than
-       `--count`
+    4  would block, or empty: `send --no-wait` dropped messages; `recv` or `journal read` had none within
+       `--until-idle`, or fewer than `--count`
   124  timed out: no ring was made within `--wait`
   130  interrupted by SIGINT or SIGTERM; what was not written out is still in the ring (`record`, `metrics` and `top`, of
        which that is the proper end, then end with 0)";

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     num::NonZeroUsize,
     str::{self, FromStr},
+    time::SystemTime,
 };
 
 use aether_ipc::Message;
@@ -194,14 +195,42 @@ pub(crate) enum OutFrame {
     Length,
     /// The payload alone
     Raw,
-    /// An object a line: id, type, lane, encoding (utf-8 or hex), payload
+    /// An object a line: id, type, lane, encoding (utf-8 or hex), payload; of a journal also index and time
     Json,
     /// The payload in hexadecimal, and a newline
     Hex,
 }
 
+/// A message to be written out, from a ring or from a journal.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    pub(crate) id: i64,
+    pub(crate) message_type: i32,
+    pub(crate) lane: u32,
+    pub(crate) payload: &'a [u8],
+    /// Its index in the journal, and when it was recorded.
+    pub(crate) recorded: Option<(u64, SystemTime)>,
+}
+
+impl<'a> From<&Message<'a>> for Line<'a> {
+    #[inline]
+    fn from(message: &Message<'a>) -> Line<'a> {
+        Line {
+            id: message.id(),
+            message_type: message.message_type(),
+            lane: message.lane(),
+            payload: message.payload(),
+            recorded: None,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Described<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     id: i64,
     r#type: i32,
     lane: u32,
@@ -212,8 +241,8 @@ struct Described<'a> {
 impl OutFrame {
     /// Writes one message. Returns how many bytes that were.
     #[inline]
-    pub(crate) fn write(self, message: &Message<'_>, out: &mut impl Write) -> io::Result<usize> {
-        let payload = message.payload();
+    pub(crate) fn write(self, line: &Line<'_>, out: &mut impl Write) -> io::Result<usize> {
+        let payload = line.payload;
         match self {
             OutFrame::Lines => {
                 out.write_all(payload)?;
@@ -239,8 +268,10 @@ impl OutFrame {
                         ("hex", hex.as_str())
                     }
                 };
-                let (id, r#type, lane) = (message.id(), message.message_type(), message.lane());
-                let line = serde_json::to_vec(&Described { id, r#type, lane, encoding, payload })?;
+                let &Line { id, message_type: r#type, lane, recorded, .. } = line;
+                let (index, time) = recorded.unzip();
+                let time = time.map(|time| humantime::format_rfc3339_nanos(time).to_string());
+                let line = serde_json::to_vec(&Described { index, time, id, r#type, lane, encoding, payload })?;
                 out.write_all(&line)?;
                 out.write_all(b"\n")?;
                 Ok(line.len() + 1)

@@ -119,7 +119,7 @@ impl Show {
     }
 
     fn message(&mut self, message: &Message<'_>) -> Flow {
-        match self.frame.write(message, &mut self.output) {
+        match self.frame.write(&message.into(), &mut self.output) {
             Ok(_) => Flow::Continue,
             Err(error) => {
                 self.failed = Some(error);

@@ -168,7 +168,7 @@ impl Receiver {
         let mut bytes = 0;
         let mut write = || {
             for message in &batch {
-                bytes += self.frame.write(&message, &mut *self.output)?;
+                bytes += self.frame.write(&(&message).into(), &mut *self.output)?;
                 messages += 1;
                 if bytes >= CHUNK {
                     break;

@@ -51,6 +51,19 @@ pub(crate) fn identity(path: &std::path::Path) -> io::Result<[u64; 2]> {
     Ok([number, nanoseconds as u64])
 }
 
+/// Lets this process open as many files as the system allows: each ring under watch is one. If it can't, some rings can't
+/// be looked at, and that is said of each.
+#[cfg(feature = "operations")]
+pub(crate) fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
 /// What is left to read of standard input, if it is a regular file.
 pub(crate) fn size_of_stdin() -> Option<u64> {
     #[cfg(unix)]

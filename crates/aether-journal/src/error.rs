@@ -2,7 +2,10 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::format::{MAX_LANES, MAX_PAYLOAD};
+use crate::{
+    cursor::{DIGITS, MAX_NAME},
+    format::{MAX_LANES, MAX_PAYLOAD},
+};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,8 +68,36 @@ pub enum Error {
         /// The journal.
         path: PathBuf,
     },
-    /// Another writer is at work.
-    #[error("{path}: another process writes this journal", path = .path.display())]
+    /// The last file has the highest number that there is; no other can follow.
+    #[error("{path}: no file can follow this one: its number is the highest that there is", path = .path.display())]
+    LastNumber {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A name that no cursor can have.
+    #[error("{name:?}: a cursor's name has 1 to {MAX_NAME} letters of ASCII, digits, '-' or '_'")]
+    CursorName {
+        /// The name.
+        name: String,
+    },
+    /// The file holds something else than a cursor; it was left as it is.
+    #[error("{path}: not a cursor: expected {DIGITS} digits and the end of a line; remove it to start anew", path = .path.display())]
+    NotACursor {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The cursor stands behind all that the journal has.
+    #[error("{path}: the cursor is at message {index}, and the journal ends at {end}: it belongs to another journal; remove it to start anew", path = .path.display())]
+    CursorBeyond {
+        /// The cursor's file.
+        path: PathBuf,
+        /// Where it stands.
+        index: u64,
+        /// Where the journal ends.
+        end: u64,
+    },
+    /// Another process is at work with it.
+    #[error("{path}: another process has this file open", path = .path.display())]
     Locked {
         /// The file that it holds.
         path: PathBuf,
@@ -108,10 +139,14 @@ pub enum Damage {
     Record,
     /// A block's table of lanes does not agree with its records.
     Lanes,
+    /// A block's header tells of other times or ids than its records have.
+    Header,
     /// A message that was there before, or one out of order.
     Repeated,
     /// A file that is not the last one has no end.
     Unsealed,
+    /// The file was removed before it was read to its end.
+    Removed,
 }
 
 impl fmt::Display for Damage {
@@ -123,8 +158,10 @@ impl fmt::Display for Damage {
             Damage::Compression => "the block's content can't be decompressed to the size that its header says",
             Damage::Record => "a record does not fit into its block, or the block has not as many as its header says",
             Damage::Lanes => "the block's table of lanes does not agree with its records",
+            Damage::Header => "the block's header tells of other times or ids than its records have",
             Damage::Repeated => "a message comes again, or one of the same lane comes too late",
             Damage::Unsealed => "the file ends without an index, but is not the last one",
+            Damage::Removed => "the file was removed before it was read to its end",
         })
     }
 }

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    format::MAX_BLOCK,
+};
 
 /// The file of this number: the journal's own name, then that with six digits behind it.
 pub(crate) fn path_of(journal: &Path, number: u32) -> PathBuf {
@@ -20,6 +23,21 @@ pub(crate) fn path_of(journal: &Path, number: u32) -> PathBuf {
 
 /// The numbers of the files that are there, which follow each other. The first ones may have been removed.
 pub(crate) fn numbers(journal: &Path) -> Result<Vec<u32>> {
+    /// While a folder is listed, files may come and go, and one between be left out.
+    const LOOKS: usize = 5;
+    let mut looks = 0;
+    loop {
+        let numbers = list(journal)?;
+        looks += 1;
+        match numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+            None => return Ok(numbers),
+            Some(_) if looks < LOOKS => {}
+            Some(pair) => return Err(Error::MissingSegment { path: path_of(journal, pair[0] + 1) }),
+        }
+    }
+}
+
+fn list(journal: &Path) -> Result<Vec<u32>> {
     let parent = match journal.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -45,9 +63,23 @@ pub(crate) fn numbers(journal: &Path) -> Result<Vec<u32>> {
         numbers.extend(number.filter(|&number| path_of(journal, number).file_name() == Some(&entry)));
     }
     numbers.sort_unstable();
-    match numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
-        Some(pair) => Err(Error::MissingSegment { path: path_of(journal, pair[0] + 1) }),
-        None => Ok(numbers),
+    Ok(numbers)
+}
+
+/// Opens for reading what is a regular file: others, such as a named pipe, might never come to an end.
+pub(crate) fn open_to_read(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    // Opening a named pipe would wait for somebody to write to it.
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
+        _ => Error::Io { path: path.to_owned(), operation: "open the file", source },
+    })?;
+    match file.metadata().map_err(Error::io(path, "read its size"))?.is_file() {
+        true => Ok(file),
+        false => Err(Error::NotAJournal { path: path.to_owned() }),
     }
 }
 
@@ -96,9 +128,14 @@ pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// More than a block is meant to have; what is longer grows while it comes.
+const MAX_RESERVED: usize = MAX_BLOCK + (1 << 20);
+
 /// Reads up to `length` bytes at `offset`, fewer only at the end of the file.
 pub(crate) fn read_at(mut file: &File, path: &Path, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<()> {
     into.clear();
+    // Callers ask for what the file has, or for little.
+    into.reserve(usize::try_from(length).unwrap_or(usize::MAX).min(MAX_RESERVED));
     file.seek(SeekFrom::Start(offset))
         .and_then(|_| file.take(length).read_to_end(into))
         .map_err(Error::io(path, "read"))?;

@@ -2,6 +2,8 @@
 
 /// Most bytes of one payload.
 pub const MAX_PAYLOAD: usize = 1 << 30;
+/// Most bytes of a block's records, not compressed, before its last one.
+pub const MAX_BLOCK: usize = 64 << 20;
 /// Most lanes of one journal.
 pub const MAX_LANES: u32 = 256;
 
@@ -12,6 +14,8 @@ pub(crate) const HEADER: usize = 64;
 pub(crate) const BLOCK_MAGIC: [u8; 4] = *b"AeJB";
 /// Bytes before a record's payload.
 pub(crate) const RECORD: usize = 40;
+/// Most blocks of one file, so that its index is of a size that can be held.
+pub(crate) const MAX_BLOCKS: u32 = 1 << 20;
 /// Bytes of an entry in a block's table of lanes.
 pub(crate) const LANE: usize = 16;
 /// Bytes of an entry of an index: a block's offset and header.
@@ -210,7 +214,12 @@ impl BlockHeader {
             max_id: u64_at(bytes, 48).cast_signed(),
             checksum: u32_at(bytes, 56),
         };
-        (header.lanes <= MAX_LANES && (header.compressed || header.stored == header.raw)).then_some(header)
+        // So that nothing makes room for more than a writer can have put there.
+        let fits = match header.compressed {
+            true => header.stored < header.raw && header.raw as usize <= MAX_BLOCK + RECORD + MAX_PAYLOAD,
+            false => header.stored == header.raw,
+        };
+        (header.lanes <= MAX_LANES && fits).then_some(header)
     }
 }
 

@@ -26,17 +26,21 @@
 //! ```
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
+mod cursor;
 mod error;
 mod files;
 mod format;
 mod reader;
+mod retention;
 mod segment;
 mod verify;
 mod writer;
 
+pub use cursor::Cursor;
 pub use error::{Damage, Error, Result};
-pub use format::{Compression, MAX_LANES, MAX_PAYLOAD, Record, Source};
+pub use format::{Compression, MAX_BLOCK, MAX_LANES, MAX_PAYLOAD, Record, Source};
 pub use reader::Reader;
+pub use retention::{Keep, prune, superfluous};
 pub use segment::Segment;
-pub use verify::{Problem, Report, verify};
+pub use verify::{Problem, Report, verify, verify_with};
 pub use writer::{Options, Sync, Writer};

@@ -1,14 +1,15 @@
 //! One file of a journal: which blocks it has, and what is in them.
 
 use std::{
+    cmp::Ordering,
     fs::File,
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use crate::{
     error::{Damage, Error, Result},
-    files::read_at,
+    files::{open_to_read, read_at},
     format::{
         BLOCK_MAGIC, BlockHeader, ENTRY, FileHeader, HEADER, INDEX_MAGIC, Kind, LANE, NotAHeader, Source, TRAILER,
         VERSION, read_lanes, read_record,
@@ -19,11 +20,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
-    pub(crate) file: File,
     pub(crate) header: FileHeader,
     pub(crate) parts: Vec<Part>,
     /// Where the last whole block ends.
     pub(crate) end: u64,
+    /// Messages in its blocks.
+    messages: u64,
     sealed: bool,
     torn: u64,
 }
@@ -32,6 +34,8 @@ pub struct Segment {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     pub(crate) offset: u64,
+    /// Messages of the journal before it, those in damaged stretches of this file not counted.
+    pub(crate) before: u64,
     pub(crate) content: Content,
 }
 
@@ -53,27 +57,41 @@ pub(crate) struct Loaded {
 impl Segment {
     /// Finds the blocks: by the index, or by going from header to header.
     pub(crate) fn open(path: PathBuf) -> Result<Segment> {
-        let file = File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::NotFound { path: path.clone() },
-            _ => Error::Io { path: path.clone(), operation: "open the file", source },
-        })?;
-        Segment::read(path, file)
+        let file = open_to_read(&path)?;
+        Segment::read(path, &file)
     }
 
-    pub(crate) fn read(path: PathBuf, file: File) -> Result<Segment> {
+    pub(crate) fn read(path: PathBuf, file: &File) -> Result<Segment> {
         let length = file.metadata().map_err(Error::io(&path, "read its size"))?.len();
         let mut bytes = Vec::new();
-        read_at(&file, &path, 0, HEADER as u64, &mut bytes)?;
+        read_at(file, &path, 0, HEADER as u64, &mut bytes)?;
         let header = match bytes.first_chunk().map(FileHeader::decode) {
             Some(Ok(header)) => header,
             Some(Err(NotAHeader::Version(found))) => return Err(Error::Version { path, found, expected: VERSION }),
             _ => return Err(Error::NotAJournal { path }),
         };
-        let mut segment = Segment { path, file, header, parts: Vec::new(), end: HEADER as u64, sealed: false, torn: 0 };
-        if !segment.read_index(length)? {
-            segment.scan(length)?;
+        let end = HEADER as u64;
+        let mut segment = Segment { path, header, parts: Vec::new(), end, messages: 0, sealed: false, torn: 0 };
+        if !segment.read_index(file, length)? {
+            segment.scan(file, length)?;
         }
         Ok(segment)
+    }
+
+    /// Finds what was written behind the last whole block since.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        let file = open_to_read(&self.path)?;
+        let length = file.metadata().map_err(Error::io(&self.path, "read its size"))?.len();
+        match length.cmp(&self.end) {
+            // A writer cuts off what no reader takes for a block; this is another file, or was harmed.
+            Ordering::Less => {
+                let (path, offset) = (self.path.clone(), length);
+                return Err(Error::Corrupt { path, offset, damage: Damage::Cut });
+            }
+            Ordering::Equal => {}
+            Ordering::Greater => self.scan(&file, length)?,
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -91,9 +109,32 @@ impl Segment {
         self.headers().count()
     }
 
+    /// The index of its first message: how many the journal had before.
+    pub fn first_index(&self) -> u64 {
+        self.header.before
+    }
+
     /// How many messages its blocks say that they hold.
     pub fn messages(&self) -> u64 {
-        self.headers().map(|header| u64::from(header.count)).sum()
+        self.messages
+    }
+
+    /// Messages of the journal up to the end of this file.
+    pub(crate) fn through(&self) -> u64 {
+        self.header.before.saturating_add(self.messages)
+    }
+
+    fn push(&mut self, offset: u64, content: Content) {
+        self.parts.push(Part { offset, before: self.through(), content });
+        if let Content::Block(header) = content {
+            self.messages += u64::from(header.count);
+        }
+    }
+
+    /// As if it had no part; the index was not to be believed.
+    fn forget(&mut self) {
+        self.parts.clear();
+        self.messages = 0;
     }
 
     /// Bytes of its blocks, without an index or a torn block at the end.
@@ -133,17 +174,16 @@ impl Segment {
     /// Others follow this file: then what it ends with was not torn by a kill.
     pub(crate) fn expect_sealed(&mut self) {
         if !self.sealed {
-            let content = Content::Damage { bytes: self.torn, damage: Damage::Unsealed };
-            self.parts.push(Part { offset: self.end, content });
+            self.push(self.end, Content::Damage { bytes: self.torn, damage: Damage::Unsealed });
             self.torn = 0;
         }
     }
 
     /// Reads the index at the end of the file. Whether there is one that can be believed.
-    fn read_index(&mut self, length: u64) -> Result<bool> {
+    fn read_index(&mut self, file: &File, length: u64) -> Result<bool> {
         let Some(trailer) = length.checked_sub(TRAILER as u64) else { return Ok(false) };
         let mut bytes = Vec::new();
-        read_at(&self.file, &self.path, trailer, TRAILER as u64, &mut bytes)?;
+        read_at(file, &self.path, trailer, TRAILER as u64, &mut bytes)?;
         let (Some(offset), Some(magic)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) else {
             return Ok(false);
         };
@@ -151,12 +191,12 @@ impl Segment {
         if *magic != INDEX_MAGIC || offset < HEADER as u64 || offset >= trailer {
             return Ok(false);
         }
-        let Some(header) = self.block_at(offset, length)? else { return Ok(false) };
+        let Some(header) = self.block_at(file, offset, length)? else { return Ok(false) };
         if header.kind != Kind::Index || offset + HEADER as u64 + header.body() != trailer {
             return Ok(false);
         }
         let mut loaded = Loaded::default();
-        if self.load(offset, &header, &mut loaded)?.is_err() {
+        if self.load(file, offset, &header, &mut loaded)?.is_err() {
             return Ok(false);
         }
         let (entries, []) = loaded.data.as_chunks::<ENTRY>() else { return Ok(false) };
@@ -168,14 +208,14 @@ impl Segment {
             let at = u64::from_le_bytes(*at);
             let block = BlockHeader::decode(header, self.header.number, at);
             let Some(block) = block.filter(|block| at == end && block.kind == Kind::Messages) else {
-                self.parts.clear();
+                self.forget();
                 return Ok(false);
             };
-            self.parts.push(Part { offset: at, content: Content::Block(block) });
+            self.push(at, Content::Block(block));
             end = at + HEADER as u64 + block.body();
         }
         if end != offset {
-            self.parts.clear();
+            self.forget();
             return Ok(false);
         }
         self.end = end;
@@ -184,25 +224,31 @@ impl Segment {
     }
 
     /// The header of the block at `offset`, if there is one, and the file has all of the block.
-    fn block_at(&self, offset: u64, length: u64) -> Result<Option<BlockHeader>> {
+    fn block_at(&self, file: &File, offset: u64, length: u64) -> Result<Option<BlockHeader>> {
         let mut bytes = Vec::new();
-        read_at(&self.file, &self.path, offset, HEADER as u64, &mut bytes)?;
-        let header = bytes.first_chunk().and_then(|bytes| BlockHeader::decode(bytes, self.header.number, offset));
-        Ok(header.filter(|header| header.body() <= length - offset - HEADER as u64))
+        read_at(file, &self.path, offset, HEADER as u64, &mut bytes)?;
+        Ok(bytes.first_chunk().and_then(|bytes| self.whole_block(bytes, offset, length)))
     }
 
-    /// Goes from header to header.
-    fn scan(&mut self, length: u64) -> Result<()> {
-        let mut offset = HEADER as u64;
+    fn whole_block(&self, bytes: &[u8; HEADER], offset: u64, length: u64) -> Option<BlockHeader> {
+        let header = BlockHeader::decode(bytes, self.header.number, offset)?;
+        (header.body() <= length.checked_sub(offset + HEADER as u64)?).then_some(header)
+    }
+
+    /// Goes from header to header, from the end of the last block that is known.
+    fn scan(&mut self, file: &File, length: u64) -> Result<()> {
+        let mut offset = self.end;
         while offset < length {
-            let content = match self.block_at(offset, length)? {
+            let content = match self.block_at(file, offset, length)? {
                 Some(header) if header.kind == Kind::Messages => Content::Block(header),
-                _ => match self.next_block(offset, length)? {
+                // Behind an index there is nothing more.
+                Some(_) => break,
+                None => match self.next_block(file, offset, length)? {
                     Some(next) => Content::Damage { bytes: next - offset, damage: Damage::NoBlock },
                     None => break,
                 },
             };
-            self.parts.push(Part { offset, content });
+            self.push(offset, content);
             offset += match content {
                 Content::Block(header) => HEADER as u64 + header.body(),
                 Content::Damage { bytes, .. } => bytes,
@@ -214,16 +260,20 @@ impl Segment {
     }
 
     /// Where the next whole block of messages starts, behind one that can't be believed.
-    fn next_block(&self, from: u64, length: u64) -> Result<Option<u64>> {
+    fn next_block(&self, file: &File, from: u64, length: u64) -> Result<Option<u64>> {
         const CHUNK: usize = 1 << 20;
         let mut bytes = Vec::new();
         let mut base = from + 8;
         while base < length {
-            read_at(&self.file, &self.path, base, CHUNK as u64, &mut bytes)?;
-            let (words, _) = bytes.as_chunks::<8>();
-            for (offset, _) in (base..).step_by(8).zip(words).filter(|(_, word)| word.starts_with(&BLOCK_MAGIC)) {
-                let header = if length - offset < HEADER as u64 { None } else { self.block_at(offset, length)? };
-                if header.is_some_and(|header| header.kind == Kind::Messages) {
+            // A header that starts at the end of the chunk is in it, too.
+            read_at(file, &self.path, base, (CHUNK + HEADER) as u64, &mut bytes)?;
+            for at in (0..CHUNK.min(bytes.len())).step_by(8) {
+                let Some(header) = bytes[at..].first_chunk() else { break };
+                let offset = base + at as u64;
+                if header.starts_with(&BLOCK_MAGIC)
+                    && let Some(block) = self.whole_block(header, offset, length)
+                    && block.kind == Kind::Messages
+                {
                     return Ok(Some(offset));
                 }
             }
@@ -235,12 +285,13 @@ impl Segment {
     /// Reads a block, and checks all of it.
     pub(crate) fn load(
         &self,
+        file: &File,
         offset: u64,
         header: &BlockHeader,
         loaded: &mut Loaded,
     ) -> Result<std::result::Result<(), Damage>> {
         let body = &mut loaded.spare;
-        read_at(&self.file, &self.path, offset + HEADER as u64, header.body(), body)?;
+        read_at(file, &self.path, offset + HEADER as u64, header.body(), body)?;
         Ok(loaded.accept(header, &self.header.source))
     }
 }
@@ -275,14 +326,24 @@ impl Loaded {
     /// Whether the records are those that the header and the table of lanes tell of.
     fn check(&self, header: &BlockHeader, source: &Source) -> std::result::Result<(), Damage> {
         let mut ends = self.ends.clone();
+        let (mut ids, mut times) = ((i64::MAX, i64::MIN), (u64::MAX, 0));
         let mut rest = &self.data[..];
         for _ in 0..header.count {
             let (record, size) = read_record(rest).ok_or(Damage::Record)?;
             ends[record.lane as usize] = Some(source.end(record.position, record.payload.len()));
+            ids = (ids.0.min(record.id), ids.1.max(record.id));
+            // Where they stand still or go on, the first is the smallest.
+            if record.time < times.1 {
+                return Err(Damage::Header);
+            }
+            times = (times.0.min(record.time), record.time);
             rest = &rest[size..];
         }
-        if !rest.is_empty() {
+        if !rest.is_empty() || header.count == 0 {
             return Err(Damage::Record);
+        }
+        if ids != (header.min_id, header.max_id) || times != (header.first_time, header.last_time) {
+            return Err(Damage::Header);
         }
         if ends == self.ends { Ok(()) } else { Err(Damage::Lanes) }
     }

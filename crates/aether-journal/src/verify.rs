@@ -1,6 +1,9 @@
 //! Checks all of a journal.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     error::{Damage, Result},
@@ -46,6 +49,16 @@ pub struct Report {
 ///
 /// As [`Reader::open`], and [`Error::Io`](crate::Error::Io); damage is in the report.
 pub fn verify(path: impl AsRef<Path>) -> Result<Report> {
+    verify_with(path, |_| ControlFlow::Continue(()))
+}
+
+/// As [`verify`], and calls `each` for each message with the length of its payload. If that breaks off, the report is of
+/// what came before.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_with(path: impl AsRef<Path>, mut each: impl FnMut(usize) -> ControlFlow<()>) -> Result<Report> {
     let mut reader = Reader::open(path)?;
     reader.skip_damaged(true);
     let source = reader.source();
@@ -59,6 +72,9 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Report> {
     let mut repeated = Vec::new();
     while let Some(record) = reader.next()? {
         let (lane, position, length) = (record.lane as usize, record.position, record.payload.len());
+        if each(length).is_break() {
+            break;
+        }
         report.messages += 1;
         report.payload_bytes += length as u64;
         let missing = ends[lane].map_or(0, |end: u64| position.wrapping_sub(end).cast_signed());

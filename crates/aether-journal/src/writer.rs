@@ -1,20 +1,21 @@
 //! `Writer`: collects messages into blocks, and writes those.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use zstd::stream::write::Encoder;
+use zstd::{bulk::Compressor, zstd_safe::compress_bound};
 
 use crate::{
     error::{Error, Result},
     files,
     format::{
-        BlockHeader, Compression, FileHeader, HEADER, INDEX_MAGIC, Kind, MAGIC, MAX_LANES, MAX_PAYLOAD, Record, Source,
-        push_lanes, push_record,
+        BlockHeader, Compression, FileHeader, HEADER, INDEX_MAGIC, Kind, MAGIC, MAX_BLOCK, MAX_BLOCKS, MAX_LANES,
+        MAX_PAYLOAD, Record, Source, push_lanes, push_record,
     },
     reader::is_begun,
     segment::{Content, Loaded, Segment},
@@ -36,7 +37,7 @@ pub enum Sync {
 pub struct Options {
     /// How blocks are compressed.
     pub compression: Compression,
-    /// A block is full when it has so many bytes, not compressed; up to [`MAX_PAYLOAD`].
+    /// A block is full when it has so many bytes, not compressed; up to [`MAX_BLOCK`].
     pub block_size: usize,
     /// A new file is begun before a block if the one at hand has so many bytes.
     pub roll_size: Option<u64>,
@@ -60,7 +61,6 @@ impl Default for Options {
 }
 
 /// Writes a journal, from its beginning or from where the last writer ended.
-#[derive(Debug)]
 pub struct Writer {
     journal: PathBuf,
     options: Options,
@@ -69,12 +69,22 @@ pub struct Writer {
     buffer: Vec<u8>,
     /// What its header will say.
     open: BlockHeader,
+    compressor: Option<Compressor<'static>>,
     compressed: Vec<u8>,
     /// By lane: the position behind the last message that was appended.
     ends: Vec<Option<u64>>,
     last_time: u64,
     messages: u64,
     cut: u64,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("file", &self.output.path)
+            .field("messages", &self.messages)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The file at hand.
@@ -116,12 +126,19 @@ impl Writer {
     pub fn open(path: impl AsRef<Path>, source: Source, options: Options) -> Result<Writer> {
         let journal = path.as_ref();
         let mut numbers = files::numbers(journal)?;
+        let compressor = match options.compression {
+            Compression::None => None,
+            Compression::Zstd(level) => {
+                Some(Compressor::new(level).map_err(Error::io(journal, "prepare to compress it"))?)
+            }
+        };
         let writer = |output: Output, past: Past, cut| Writer {
             journal: journal.to_owned(),
             options: options.clone(),
             output,
             buffer: vec![0; HEADER],
             open: EMPTY,
+            compressor,
             compressed: Vec::new(),
             ends: past.ends,
             last_time: past.last_time,
@@ -150,7 +167,7 @@ impl Writer {
                 Output::begin(path, file, FileHeader { number: last, before: past.messages, source }, options.sync)?;
             return Ok(writer(output, past, 0));
         }
-        let segment = Segment::read(path, file)?;
+        let segment = Segment::read(path, &file)?;
         if segment.source() != source {
             return Err(Error::OtherSource { path: journal.to_owned() });
         }
@@ -158,13 +175,23 @@ impl Writer {
             true => Past::of(journal, &numbers, source)?,
             false => Past::default(),
         };
-        let (output, cut) = Output::resume(segment, &mut past)?;
+        let (output, cut) = Output::resume(segment, file, &mut past)?;
         Ok(writer(output, past, cut))
     }
 
     /// Messages in the journal: those that were there, and those written since.
     pub fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// The file that is written now.
+    pub fn file(&self) -> &Path {
+        &self.output.path
+    }
+
+    /// When the last message was appended, in nanoseconds since 1970.
+    pub fn last_time(&self) -> u64 {
+        self.last_time
     }
 
     /// Bytes that were torn, and cut off, when the journal was opened.
@@ -217,7 +244,7 @@ impl Writer {
     /// Whether the block at hand has its size.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.buffer.len() - HEADER >= self.options.block_size.min(MAX_PAYLOAD)
+        self.buffer.len() - HEADER >= self.options.block_size.min(MAX_BLOCK)
     }
 
     /// Writes the block at hand. From then on its messages are in the journal, as [`Sync`] says.
@@ -233,25 +260,16 @@ impl Writer {
             self.roll()?;
         }
         let records = self.buffer.len();
-        let compression = self.options.compression;
-        let block = match compression {
-            Compression::Zstd(level) if self.compress(level)? => {
-                self.open.compressed = true;
-                &mut self.compressed
-            }
-            _ => {
-                self.open.compressed = false;
-                &mut self.buffer
-            }
-        };
-        // Both fit: a block is written at the latest when it is `MAX_PAYLOAD` long, and one message may follow.
+        self.open.compressed = self.compress()?;
+        let block = if self.open.compressed { &mut self.compressed } else { &mut self.buffer };
+        // Both fit: a block is full at the latest when it is `MAX_BLOCK` long, and one message may follow.
         self.open.raw = (records - HEADER) as u32;
         self.open.stored = (block.len() - HEADER) as u32;
         self.open.lanes = push_lanes(block, &self.ends);
         let written = self.output.write(block, &mut self.open, self.options.sync);
         self.buffer.truncate(records);
         written?;
-        self.messages += u64::from(self.open.count);
+        self.messages = self.messages.saturating_add(self.open.count.into());
         self.buffer.truncate(HEADER);
         self.open = EMPTY;
         Ok(())
@@ -267,33 +285,32 @@ impl Writer {
         self.output.seal(self.options.sync)
     }
 
-    /// Whether compression made it smaller.
-    fn compress(&mut self, level: i32) -> Result<bool> {
+    /// Whether it is compressed, and smaller thereby.
+    fn compress(&mut self) -> Result<bool> {
+        let Some(compressor) = &mut self.compressor else { return Ok(false) };
         let records = &self.buffer[HEADER..];
-        self.compressed.clear();
-        self.compressed.resize(HEADER, 0);
-        let mut compress = || -> io::Result<()> {
-            let mut encoder = Encoder::new(&mut self.compressed, level)?;
-            encoder.set_pledged_src_size(Some(records.len() as u64))?;
-            encoder.write_all(records)?;
-            encoder.finish().map(drop)
-        };
-        compress().map_err(Error::io(&self.output.path, "compress a block for it"))?;
-        Ok(self.compressed.len() < self.buffer.len())
+        self.compressed.resize(HEADER + compress_bound(records.len()), 0);
+        let size = compressor
+            .compress_to_buffer(records, &mut self.compressed[HEADER..])
+            .map_err(Error::io(&self.output.path, "compress a block for it"))?;
+        self.compressed.truncate(HEADER + size);
+        Ok(size < records.len())
     }
 
     fn is_time_to_roll(&self) -> bool {
         let output = &self.output;
         let age = Duration::from_nanos(self.open.last_time.saturating_sub(output.first_time));
         output.count > 0
-            && (self.options.roll_size.is_some_and(|size| output.end >= size)
+            && (output.count >= MAX_BLOCKS
+                || self.options.roll_size.is_some_and(|size| output.end >= size)
                 || self.options.roll_interval.is_some_and(|interval| age >= interval))
     }
 
     fn roll(&mut self) -> Result<()> {
-        self.output.seal(self.options.sync)?;
         let FileHeader { number, source, .. } = self.output.header;
-        let header = FileHeader { number: number + 1, before: self.messages, source };
+        let last = || Error::LastNumber { path: self.output.path.clone() };
+        let header = FileHeader { number: number.checked_add(1).ok_or_else(last)?, before: self.messages, source };
+        self.output.seal(self.options.sync)?;
         self.output = Output::create(&self.journal, header, self.options.sync)?;
         Ok(())
     }
@@ -317,16 +334,18 @@ impl Past {
     fn of(journal: &Path, numbers: &[u32], source: Source) -> Result<Past> {
         let mut past = Past::default();
         for &number in numbers.iter().rev() {
-            let segment = Segment::open(files::path_of(journal, number))?;
+            let path = files::path_of(journal, number);
+            let file = files::open_to_read(&path)?;
+            let segment = Segment::read(path, &file)?;
             if segment.source() != source {
                 return Err(Error::OtherSource { path: journal.to_owned() });
             }
-            past.messages = past.messages.max(segment.header.before + segment.messages());
+            past.messages = past.messages.max(segment.through());
             let Some(part) = segment.parts.last() else { continue };
             let corrupt = |damage| Error::Corrupt { path: segment.path().to_owned(), offset: part.offset, damage };
             let mut loaded = Loaded::default();
             match part.content {
-                Content::Block(header) => segment.load(part.offset, &header, &mut loaded)?.map_err(corrupt)?,
+                Content::Block(header) => segment.load(&file, part.offset, &header, &mut loaded)?.map_err(corrupt)?,
                 Content::Damage { damage, .. } => return Err(corrupt(damage)),
             }
             past.ends = loaded.ends;
@@ -360,9 +379,9 @@ impl Output {
     }
 
     /// Goes on behind the last sound block, and says how many torn bytes were cut off there.
-    fn resume(segment: Segment, past: &mut Past) -> Result<(Output, u64)> {
+    fn resume(segment: Segment, file: File, past: &mut Past) -> Result<(Output, u64)> {
         let path = segment.path().to_owned();
-        let length = segment.file.metadata().map_err(Error::io(&path, "read its size"))?.len();
+        let length = file.metadata().map_err(Error::io(&path, "read its size"))?.len();
         let (mut entries, mut count, mut end) = (Vec::new(), 0, HEADER as u64);
         past.messages = segment.header.before;
         let mut loaded = Loaded::default();
@@ -373,7 +392,7 @@ impl Output {
                 Content::Block(header) => header,
                 Content::Damage { damage, .. } => return Err(Error::Corrupt { path, offset, damage }),
             };
-            match segment.load(offset, &header, &mut loaded)? {
+            match segment.load(&file, offset, &header, &mut loaded)? {
                 Ok(()) => {}
                 // A crash of the machine can leave a block at its full length, but without its content.
                 Err(_) if is_last && !segment.is_sealed() => break,
@@ -382,13 +401,13 @@ impl Output {
             push_entry(&mut entries, offset, &header.encode(segment.header.number, offset));
             count += 1;
             end = offset + HEADER as u64 + header.body();
-            past.messages += u64::from(header.count);
+            past.messages = past.messages.saturating_add(header.count.into());
             past.last_time = header.last_time;
             past.ends.clone_from(&loaded.ends);
         }
         let cut = if segment.is_sealed() { 0 } else { length - end };
         let first_time = segment.times().map_or(0, |(first, _)| first);
-        let output = Output { path, file: segment.file, header: segment.header, end, entries, count, first_time };
+        let output = Output { path, file, header: segment.header, end, entries, count, first_time };
         output.file.set_len(end).map_err(Error::io(&output.path, "cut off its end"))?;
         Ok((output, cut))
     }
@@ -413,7 +432,7 @@ impl Output {
     fn seal(&mut self, sync: Sync) -> Result<()> {
         let mut index = vec![0; HEADER];
         index.extend_from_slice(&self.entries);
-        // An entry stands for a block, which takes as many bytes at least: 4 GiB of entries are no file.
+        // It fits: there are `MAX_BLOCKS` at most.
         let length = self.entries.len() as u32;
         let mut header = BlockHeader { kind: Kind::Index, stored: length, raw: length, count: self.count, ..EMPTY };
         header.checksum = crc32c::crc32c(&index[HEADER..]);

@@ -1,8 +1,8 @@
 //! `aether journal export`: a journal as a Parquet file.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
-use aether_journal::{Reader, Record};
+use aether_journal::Record;
 use clap::Args;
 use parquet::{
     basic::{Compression, ZstdLevel},
@@ -14,11 +14,14 @@ use parquet::{
     },
     schema::parser::parse_message_type,
 };
+use serde_json::json;
 
-use super::{Selection, say_skipped};
+use super::selection::{Selected, Selection};
 use crate::{
     exit::{Exit, Failure, Result},
     interrupt::Interrupt,
+    output,
+    progress::Progress,
 };
 
 const EXAMPLES: &str = "\
@@ -40,6 +43,9 @@ pub(super) struct Export {
     output: PathBuf,
     #[command(flatten)]
     selection: Selection,
+    /// Print how many were exported, as a JSON object at the end
+    #[arg(long)]
+    json: bool,
 }
 
 const SCHEMA: &str = "message journal {
@@ -105,7 +111,7 @@ fn column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: &
 
 pub(super) fn run(args: &Export) -> Result {
     let interrupt = Interrupt::catch()?;
-    let (mut reader, found) = args.selection.open(&args.file)?;
+    let mut selected = args.selection.open(&args.file)?;
     let failure = |error: &dyn std::fmt::Display| Failure::Words(format!("{}: {error}", args.output.display()));
     let folder = match args.output.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -116,15 +122,17 @@ pub(super) fn run(args: &Export) -> Result {
     let copy = file.reopen().map_err(|error| failure(&error))?;
     let mut writer = begin(copy).map_err(|error| failure(&error))?;
     let mut columns = Columns::default();
-    if found {
-        fill(&mut reader, &interrupt, &mut columns, |columns| {
-            columns.write(&mut writer).map_err(|error| failure(&error))
-        })?;
-    }
+    let exported = fill(&mut selected, &interrupt, &mut columns, |columns| {
+        columns.write(&mut writer).map_err(|error| failure(&error))
+    })?;
     columns.write(&mut writer).map_err(|error| failure(&error))?;
     writer.close().map_err(|error| failure(&error))?;
-    say_skipped(&reader);
+    selected.say_skipped();
     file.persist(&args.output).map_err(|error| failure(&error.error))?;
+    match args.json {
+        true => output::json(&json!({ "exported": exported }))?,
+        false => eprintln!("aether: {exported} messages were exported"),
+    }
     Ok(Exit::Done)
 }
 
@@ -135,13 +143,17 @@ fn begin(file: File) -> ParquetResult<SerializedFileWriter<File>> {
 }
 
 fn fill(
-    reader: &mut Reader,
+    selected: &mut Selected,
     interrupt: &Interrupt,
     columns: &mut Columns,
     mut write: impl FnMut(&mut Columns) -> Result<()>,
-) -> Result<()> {
-    while let Some(record) = reader.next()? {
+) -> Result<u64> {
+    let mut exported = 0;
+    let mut progress = Progress::new(&io::stdout(), None);
+    while let Some((_, record)) = selected.next()? {
+        progress.add(1, record.payload.len() as u64);
         columns.push(&record);
+        exported += 1;
         if columns.is_full() {
             if interrupt.is_set() {
                 return Err(Failure::Interrupted("nothing was exported".to_owned()));
@@ -149,5 +161,5 @@ fn fill(
             write(columns)?;
         }
     }
-    Ok(())
+    Ok(exported)
 }

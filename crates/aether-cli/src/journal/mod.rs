@@ -1,10 +1,15 @@
 //! `aether journal`: what a journal holds, whether it is sound, and its messages for other programs.
 
 mod export;
+mod prune;
+mod read;
 pub(crate) mod record;
 pub(crate) mod replay;
+mod selection;
 
 use std::{
+    io,
+    ops::ControlFlow,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,17 +20,20 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::{
-    exit::{Exit, Result},
+    exit::{Exit, Failure, Result},
+    interrupt::Interrupt,
     output,
+    progress::Progress,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   aether journal info quotes.journal
+  aether journal read quotes.journal --last 10 --follow
   aether journal verify quotes.journal && echo sound
   aether journal export quotes.journal -o quotes.parquet --from-time 2026-01-31T09:30:00Z";
 
-/// Look into a journal that `aether record` has written, check it, or export its messages
+/// Look into a journal that `aether record` has written: read, follow, check or export its messages, remove old ones
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Journal {
@@ -35,9 +43,11 @@ pub(crate) struct Journal {
 
 #[derive(Subcommand)]
 enum Action {
+    Read(read::Read),
     Info(Info),
     Verify(Verify),
     Export(export::Export),
+    Prune(prune::Prune),
 }
 
 /// Show its files: how many messages, which ids, from when to when
@@ -69,40 +79,6 @@ struct Verify {
     json: bool,
 }
 
-/// Where to start reading, and what to do about damage.
-#[derive(Args)]
-struct Selection {
-    /// Start with the first message whose id is at least this
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    from: Option<i64>,
-    /// Start with the first message recorded at this time or later, such as 2026-01-31T09:30:00Z
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak, conflicts_with = "from")]
-    from_time: Option<SystemTime>,
-    /// Leave out blocks that can't be believed, and say where they are, instead of ending there
-    #[arg(long)]
-    skip_damaged: bool,
-}
-
-impl Selection {
-    /// The journal, at the first message that was asked for. Whether there is one.
-    fn open(&self, file: &PathBuf) -> Result<(Reader, bool)> {
-        let mut reader = Reader::open(file)?;
-        reader.skip_damaged(self.skip_damaged);
-        let found = match (self.from, self.from_time) {
-            (Some(id), _) => reader.seek_id(id)?,
-            (None, Some(time)) => reader.seek_time(nanoseconds(time))?,
-            (None, None) => true,
-        };
-        Ok((reader, found))
-    }
-}
-
-fn say_skipped(reader: &Reader) {
-    for problem in reader.skipped() {
-        eprintln!("aether: left out: {}", in_words(problem));
-    }
-}
-
 /// Since 1970; 0 for what is before, and the most for what is beyond 2554.
 fn nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -121,6 +97,8 @@ fn in_words(problem: &Problem) -> String {
 #[derive(Serialize)]
 struct FileReport {
     path: String,
+    /// The index of its first message.
+    first_index: u64,
     messages: u64,
     blocks: usize,
     bytes: u64,
@@ -137,6 +115,7 @@ impl FileReport {
     fn new(segment: &Segment) -> FileReport {
         FileReport {
             path: segment.path().display().to_string(),
+            first_index: segment.first_index(),
             messages: segment.messages(),
             blocks: segment.blocks(),
             bytes: segment.bytes(),
@@ -179,9 +158,11 @@ struct VerifyReport {
 
 pub(crate) fn run(args: &Journal) -> Result {
     match &args.action {
+        Action::Read(args) => read::run(args),
         Action::Info(args) => info(args),
         Action::Verify(args) => verify(args),
         Action::Export(args) => export::run(args),
+        Action::Prune(args) => prune::run(args),
     }
 }
 
@@ -197,7 +178,16 @@ fn info(args: &Info) -> Result {
 }
 
 fn verify(args: &Verify) -> Result {
-    let report = aether_journal::verify(&args.file)?;
+    let interrupt = Interrupt::catch()?;
+    let mut progress = Progress::new(&io::stdout(), None);
+    let report = aether_journal::verify_with(&args.file, |payload| {
+        progress.add(1, payload as u64);
+        if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    drop(progress);
+    if interrupt.is_set() {
+        return Err(Failure::Interrupted(format!("{} messages were checked", report.messages)));
+    }
     let report = VerifyReport {
         segments: report.segments,
         blocks: report.blocks,

@@ -10,11 +10,11 @@ use std::{
 use aether_ipc::{
     Buffer, CHECKSUM_SIZE, Consumer, Error, Flow, HEADER_SIZE, Info, Message, Observer, Overflow, ReadAhead, Tail,
 };
-use aether_journal::{Compression, Options, Reader, Record as Entry, Source, Sync, Writer};
+use aether_journal::{Compression, Keep, Options, Reader, Record as Entry, Source, Sync, Writer, prune};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::nanoseconds;
+use super::{nanoseconds, prune::Kept};
 use crate::{
     exit::{Exit, Failure, Result},
     frame::size_of_text,
@@ -28,7 +28,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   aether record quotes -o quotes.journal
-  aether record bus --name journal -o bus.journal --roll-size 1GiB --sync block
+  aether record bus --name journal -o bus.journal --roll-size 1GiB --keep-size 100GiB --sync block
   aether record bus --tail -o bus.journal --compress none";
 
 /// Record a ring's messages in a journal, with the time of each
@@ -69,6 +69,8 @@ pub(crate) struct Record {
     /// Begin a new file when the one at hand began so long ago
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     roll_interval: Option<Duration>,
+    #[command(flatten)]
+    kept: Kept,
     /// Bytes of a block before it is compressed
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size_of_text)]
     block: u64,
@@ -108,6 +110,12 @@ fn compression_of_text(text: &str) -> Result<Compression, String> {
 const STEP: usize = 256;
 
 pub(crate) fn run(args: &Record) -> Result {
+    let keep = args.kept.limits();
+    if keep.is_some() && args.roll_size.is_none() && args.roll_interval.is_none() {
+        return Err(Failure::Usage(
+            "--keep-size and --keep-for remove whole files: add --roll-size or --roll-interval".to_owned(),
+        ));
+    }
     let interrupt = Interrupt::catch()?;
     let info = Observer::open(&args.path)?.info()?;
     let mut ring = Ring::open(args, &info)?;
@@ -126,7 +134,15 @@ pub(crate) fn run(args: &Record) -> Result {
         eprintln!("aether: {}: cut off {} torn bytes at its end", args.output.display(), writer.cut());
     }
     ring.resume(&writer, &args.output)?;
-    let mut recorder = Recorder { writer, first_pending: None, losses: Losses::default(), failed: None };
+    let mut recorder = Recorder {
+        begun: writer.file().to_owned(),
+        writer,
+        journal: args.output.clone(),
+        keep,
+        first_pending: None,
+        losses: Losses::default(),
+        failed: None,
+    };
     let before = recorder.writer.messages();
     let end = recorder.record(&mut ring, args, &interrupt);
     // Also after a failure: what was read before may be all that is left of it, if it is the ring that failed.
@@ -251,6 +267,10 @@ fn consumer(args: &Record, info: &Info) -> Result<Consumer> {
 
 struct Recorder {
     writer: Writer,
+    journal: PathBuf,
+    keep: Option<Keep>,
+    /// The file that was written when it was last looked which ones to keep.
+    begun: PathBuf,
     /// Since when the block at hand has waited to be written.
     first_pending: Option<Instant>,
     losses: Losses,
@@ -345,7 +365,20 @@ impl Recorder {
                 ahead.release_to(lane, ahead.position(lane))?;
             }
         }
+        self.prune();
         Ok(())
+    }
+
+    /// Removes old files when a new one was begun. What can't be removed is no reason to lose what comes.
+    fn prune(&mut self) {
+        let Some(keep) = &self.keep else { return };
+        if self.begun == self.writer.file() {
+            return;
+        }
+        self.begun = self.writer.file().to_owned();
+        if let Err(error) = prune(&self.journal, keep, self.writer.last_time()) {
+            eprintln!("aether: old files are not removed: {error}");
+        }
     }
 
     fn wait(&mut self, ring: &mut Ring, patience: Duration) -> Result<()> {

@@ -13,7 +13,7 @@ use aether_journal::Record;
 use clap::Args;
 use serde_json::json;
 
-use super::{Selection, say_skipped};
+use super::selection::{Follow, Selected, Selection};
 use crate::{
     exit::{Exit, Failure, Result},
     frame::size_of_text,
@@ -27,7 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   aether replay quotes.journal /dev/shm/again --create 16MiB
   aether replay quotes.journal again --speed max --from 1000000
-  aether replay quotes.journal again --speed 2x --from-time 2026-01-31T09:30:00Z";
+  aether replay quotes.journal again --speed 2x --from-time 2026-01-31T09:30:00Z
+  aether replay quotes.journal again --last 0 --follow";
 
 /// Send the messages of a journal into a ring again
 ///
@@ -51,6 +52,8 @@ pub(crate) struct Replay {
     speed: Speed,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    follow: Follow,
     /// Print how many were sent, as a JSON object at the end
     #[arg(long)]
     json: bool,
@@ -82,14 +85,12 @@ const BATCH: usize = 256;
 
 pub(crate) fn run(args: &Replay) -> Result {
     let interrupt = Interrupt::catch()?;
-    let (mut reader, found) = args.selection.open(&args.file)?;
+    let mut selected = args.selection.open(&args.file)?;
     let producer = send::open(&args.path, args.create)?.producer()?;
     let mut player = Player { producer, interrupt, sent: 0 };
-    if found {
-        let played = player.play(&mut reader, args.speed);
-        say_skipped(&reader);
-        played?;
-    }
+    let played = player.play_all(&mut selected, args);
+    selected.say_skipped();
+    played?;
     match args.json {
         true => output::json(&json!({ "sent": player.sent }))?,
         false => eprintln!("aether: {} messages were sent", player.sent),
@@ -103,16 +104,38 @@ struct Player {
     sent: u64,
 }
 
+/// When the first message was sent, and when it was recorded.
+type Pace = Option<(Instant, u64)>;
+
 impl Player {
-    fn play(&mut self, reader: &mut aether_journal::Reader, speed: Speed) -> Result<()> {
+    fn play_all(&mut self, selected: &mut Selected, args: &Replay) -> Result<()> {
         let mut progress = Progress::new(&io::stdout(), None);
         let mut pace = None;
+        let mut last_message = Instant::now();
+        loop {
+            let before = self.sent;
+            self.play(selected, args.speed, &mut pace, &mut progress)?;
+            if self.sent > before {
+                last_message = Instant::now();
+            }
+            if !selected.wait(&args.follow, last_message, &self.interrupt)? {
+                break;
+            }
+        }
+        match self.interrupt.is_set() {
+            true => Err(Failure::Interrupted(format!("{} messages were sent", self.sent))),
+            false => Ok(()),
+        }
+    }
+
+    /// Up to what is there now.
+    fn play(&mut self, selected: &mut Selected, speed: Speed, pace: &mut Pace, progress: &mut Progress) -> Result<()> {
         let mut batch = self.producer.batch();
         let end = loop {
-            let record = match reader.next() {
-                Ok(Some(record)) => record,
+            let record = match selected.next() {
+                Ok(Some((_, record))) => record,
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(error.into()),
+                Err(error) => break Err(error),
             };
             if self.interrupt.is_set() {
                 break Err(interrupted(self.sent + batch.len() as u64, &record));

@@ -1,11 +1,14 @@
 //! `aether metrics`: rings, for Prometheus and for a browser.
 
+mod server;
+
 use std::{
+    cell::RefCell,
     fmt,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::atomic::AtomicU64,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,11 +18,13 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tiny_http::{Header, Method, Request, Response, Server};
+use tokio::{task::LocalSet, time::sleep};
 
+use self::server::{Answer, serve};
 use crate::{
     exit::{Exit, Failure, Result},
     interrupt::{Interrupt, LOOK},
+    system,
     watch::{Standing, Watch},
 };
 
@@ -34,8 +39,8 @@ Examples:
 /// /metrics is for Prometheus, and / is a page that shows the same live. Rings that are made in a folder appear, and
 /// those that are removed disappear. It only looks on: rings are opened for reading, and nobody is held back.
 ///
-/// It listens on this machine alone unless told otherwise; there is no password and no encryption. It goes on until
-/// SIGINT or SIGTERM.
+/// There is no password and no encryption: it listens at an address that other machines can reach only with
+/// --allow-remote. It goes on until SIGINT or SIGTERM.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Metrics {
@@ -44,6 +49,9 @@ pub(crate) struct Metrics {
     /// Where to listen; port 0 takes one that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
+    /// Let other machines in, if --listen is an address that they can reach
+    #[arg(long)]
+    allow_remote: bool,
 }
 
 /// How often rings are looked at, also if nobody asks, so that the age of messages is known.
@@ -52,55 +60,52 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAGE: &str = include_str!("page.html");
 
 pub(crate) fn run(args: &Metrics) -> Result {
-    let interrupt = Interrupt::catch()?;
-    let server = Server::http(args.listen)
-        .map_err(|error| Failure::Words(format!("can't listen at {}: {error}", args.listen)))?;
-    eprintln!("aether: listening at http://{}/", server.server_addr());
-    let mut watch = Watch::new(&args.paths);
-    let mut next_look = Instant::now();
-    while !interrupt.is_set() {
-        let request = server
-            .recv_timeout(LOOK)
-            .map_err(|error| Failure::Words(format!("can't take connections any more: {error}")))?;
-        if request.is_some() || Instant::now() >= next_look {
-            watch.look();
-            next_look = Instant::now() + EVERY;
-        }
-        if let Some(request) = request {
-            answer(request, &watch);
-        }
+    if !args.listen.ip().is_loopback() && !args.allow_remote {
+        return Err(Failure::Usage(format!(
+            "{}: other machines could reach this address, and there is no password: use one such as 127.0.0.1, with a \
+             proxy in front that asks for a password, or add --allow-remote",
+            args.listen
+        )));
     }
-    Ok(Exit::Done)
+    let interrupt = Interrupt::catch()?;
+    system::raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Words(format!("can't serve: {error}")))?;
+    let refused = |error| Failure::Words(format!("can't listen at {}: {error}", args.listen));
+    LocalSet::new().block_on(&runtime, async {
+        let listener = TcpListener::bind(args.listen).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
+        eprintln!("aether: listening at http://{}/", listener.local_addr().map_err(refused)?);
+        let watch = Rc::new(RefCell::new(Watch::new(&args.paths)));
+        let asked = watch.clone();
+        tokio::task::spawn_local(serve(listener, Rc::new(move |path: &str| answer(path, &asked))));
+        let mut next_look = Instant::now();
+        while !interrupt.is_set() {
+            if Instant::now() >= next_look {
+                watch.borrow_mut().look();
+                next_look = Instant::now() + EVERY;
+            }
+            sleep(LOOK).await;
+        }
+        Ok(Exit::Done)
+    })
 }
 
-fn answer(request: Request, watch: &Watch) {
-    let (status, kind, text) = match (request.method(), request.url()) {
-        (Method::Get | Method::Head, "/metrics") => match metrics(watch) {
-            Ok(text) => (200, "text/plain; version=0.0.4; charset=utf-8", text),
-            Err(error) => (500, "text/plain; charset=utf-8", format!("{error}\n")),
-        },
-        (Method::Get | Method::Head, "/") => (200, "text/html; charset=utf-8", PAGE.to_owned()),
-        (Method::Get | Method::Head, _) => {
-            (404, "text/plain; charset=utf-8", "there is / for people and /metrics for Prometheus\n".to_owned())
+fn answer(path: &str, watch: &RefCell<Watch>) -> Answer {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    match path {
+        "/metrics" => {
+            let mut watch = watch.borrow_mut();
+            watch.look();
+            match metrics(&watch) {
+                Ok(text) => Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", text },
+                Err(error) => Answer { status: 500, kind: TEXT, text: format!("{error}\n") },
+            }
         }
-        _ => (405, "text/plain; charset=utf-8", "only GET and HEAD are answered\n".to_owned()),
-    };
-    let mut response = Response::from_string(text).with_status_code(status);
-    for (name, value) in [
-        ("Content-Type", kind),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        (
-            "Content-Security-Policy",
-            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'",
-        ),
-    ] {
-        if let Ok(header) = Header::from_bytes(name, value) {
-            response.add_header(header);
-        }
+        "/" => Answer { status: 200, kind: "text/html; charset=utf-8", text: PAGE.to_owned() },
+        _ => Answer { status: 404, kind: TEXT, text: "there is / for people and /metrics for Prometheus\n".to_owned() },
     }
-    // In a thread of its own, as whoever asked may not read it, or be gone. Without a thread there is no answer.
-    let _ = thread::Builder::new().spawn(move || request.respond(response));
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -19,7 +19,7 @@ use crate::{
     exit::{Exit, Failure, Result},
     info::holder,
     interrupt::{Interrupt, LOOK},
-    output,
+    output, system,
     watch::{Standing, Watch},
 };
 
@@ -31,7 +31,7 @@ Examples:
 
 /// Watch all rings: how fast, how full, how far behind, and who is there
 ///
-/// On a terminal it is a table that can be sorted and scrolled; q ends it. Otherwise, and with --json, it prints a line
+/// On a terminal it is a table that can be sorted, scrolled and filtered; q ends it. Otherwise, and with --json, it prints a line
 /// for each ring each time that it looks. Rings that are made in a folder appear, those that are removed disappear. It
 /// only looks on: rings are opened for reading, and nobody is held back.
 ///
@@ -91,7 +91,11 @@ impl Row {
         let path = path.display().to_string();
         let standing = match standing {
             Ok(standing) => standing,
-            Err(error) => return Row { path, error: Some(error.to_owned()), ..Row::default() },
+            Err(error) => {
+                // Most say first which ring it is.
+                let why = error.strip_prefix(&format!("{path}: ")).unwrap_or(error).to_owned();
+                return Row { path, error: Some(why), ..Row::default() };
+            }
         };
         let info = &standing.info;
         let consumer = |consumer: &aether_ipc::ConsumerInfo| Consumer {
@@ -156,6 +160,7 @@ impl Consumer {
 
 pub(crate) fn run(args: &Top) -> Result {
     let interrupt = Interrupt::catch()?;
+    system::raise_file_limit();
     let mut looker = Looker { watch: Watch::new(&args.paths), every: args.every, left: args.count, interrupt };
     if args.json || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return looker.print(args.json);
@@ -214,13 +219,18 @@ impl Looker {
         while self.goes_on() {
             screen.set_rows(self.look());
             let next = Instant::now() + self.every;
+            let mut is_new = true;
             while !self.interrupt.is_set() {
-                terminal.draw(|frame| screen.draw(frame)).map_err(Failure::Output)?;
-                let rest = next.saturating_duration_since(Instant::now());
-                if rest.is_zero() {
-                    break;
+                if is_new {
+                    terminal.draw(|frame| screen.draw(frame)).map_err(Failure::Output)?;
                 }
-                if !event::poll(rest.min(LOOK)).map_err(Failure::Input)? {
+                let rest = next.saturating_duration_since(Instant::now());
+                // A key, or another size of the screen. All of them come before the next look, however late that is.
+                is_new = event::poll(rest.min(LOOK)).map_err(Failure::Input)?;
+                if !is_new {
+                    if rest.is_zero() {
+                        break;
+                    }
                     continue;
                 }
                 if let Event::Key(key) = event::read().map_err(Failure::Input)?

@@ -299,7 +299,7 @@ fn a_second_recorder_is_refused() {
     let mut recorder = Run::start(&mut place.aether("record", &["-o", &journal]));
     eventually("the journal to be begun", || place.has_begun());
     run(&mut place.aether("record", &["-o", &place.named("other")])).with(1).says(&["consumer"]);
-    run(&mut place.aether("record", &["-o", &journal, "--tail"])).with(1).says(&["another process writes"]);
+    run(&mut place.aether("record", &["-o", &journal, "--tail"])).with(1).says(&["another process has this file open"]);
     recorder.signal(Signal::INT);
     recorder.end().with(0);
 }
@@ -354,7 +354,9 @@ fn an_export_has_every_message_in_columns() {
     }
     place.record(&[]);
     let (journal, parquet) = (place.named("journal"), place.named("out.parquet"));
-    run(&mut aether(["journal", "export", &journal, "-o", &parquet, "--from", "-400"])).with(0);
+    let exported =
+        run(&mut aether(["journal", "export", &journal, "-o", &parquet, "--from", "-400", "--json"])).with(0);
+    assert_eq!(exported.json(), [json!({ "exported": 900 })]);
     let reader = SerializedFileReader::new(File::open(&parquet).unwrap()).unwrap();
     let names: Vec<_> = reader.metadata().file_metadata().schema_descr().columns().iter().map(|c| c.name()).collect();
     assert_eq!(names, ["time", "id", "type", "lane", "position", "payload"]);
@@ -402,4 +404,204 @@ fn a_message_that_the_new_ring_can_not_take_is_an_error_that_loses_none_before()
     run(&mut aether(["replay", &place.named("journal"), small.name(), "--speed", "max"])).with(1).says(&["2000"]);
     assert_eq!(ids(&small.take()), [1]);
     assert!(matches!(producer.offer(3, 0, &[0; 5000]), Err(Error::TooLarge { .. })));
+}
+
+impl Place {
+    /// Reads the journal, as the command does.
+    fn read(&self, arguments: &[&str]) -> Run {
+        Run::start(aether(["journal", "read", &self.named("journal")]).args(arguments))
+    }
+
+    /// A journal of messages with the ids 1 to `count`, in several files.
+    fn recorded(count: u64) -> Place {
+        let place = Place::with_capacity(64 << 10);
+        for first in (1..=count).step_by(100) {
+            let last = (first + 99).min(count);
+            let lines: String = (first..=last).map(|number| format!("{number}\n")).collect();
+            run(place.aether("send", &["--first-id", &first.to_string()]).stdin(input(lines))).with(0);
+            place.record(&["--block", "1KiB", "--roll-size", "2KiB", "--compress", "none"]);
+        }
+        place
+    }
+}
+
+/// The last part of what it prints, as lines of numbers.
+fn read_numbers(ended: &crate::common::Ended) -> Vec<u64> {
+    ended.text().lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn reading_starts_and_ends_where_it_is_told_to() {
+    let place = Place::recorded(300);
+    let numbers = |arguments: &[&str], code| {
+        read_numbers(&place.read(&[arguments, &["--frame", "lines"]].concat()).end().with(code))
+    };
+    assert_eq!(numbers(&[], 0), (1..=300).collect::<Vec<_>>());
+    assert_eq!(numbers(&["--last", "3"], 0), [298, 299, 300]);
+    assert_eq!(numbers(&["--last", "1000"], 0).len(), 300);
+    assert_eq!(numbers(&["--last", "0"], 0), Vec::<u64>::new());
+    assert_eq!(numbers(&["--from", "250", "--count", "2"], 0), [250, 251]);
+    assert_eq!(numbers(&["--from-index", "250", "--count", "2"], 0), [251, 252]);
+    assert_eq!(numbers(&["--from", "299", "--count", "5"], 4), [299, 300]);
+    assert_eq!(numbers(&["--from", "301"], 0), Vec::<u64>::new());
+    let json = place.read(&["--from-index", "9", "--count", "1"]).end().with(0).json().remove(0);
+    assert_eq!((&json["index"], &json["id"], &json["payload"]), (&json!(9), &json!(10), &json!("10")));
+    // Those that were taken together have the same time.
+    let times = place.read(&[]).end().with(0).json();
+    let time = json["time"].as_str().unwrap();
+    let same: Vec<u64> = (1..).zip(&times).filter(|(_, message)| message["time"] == time).map(|(n, _)| n).collect();
+    assert_eq!(numbers(&["--from-time", time, "--count", "1"], 0), same[..1]);
+    assert_eq!(numbers(&["--to-time", time], 0), (1..=*same.last().unwrap()).collect::<Vec<_>>());
+    assert_eq!(numbers(&["--to-time", "2001-01-01T00:00:00Z"], 0), Vec::<u64>::new());
+    run(&mut aether(["journal", "read", &place.named("journal"), "--last", "1", "--from", "1"])).with(2);
+}
+
+#[test]
+fn a_reader_follows_a_journal_while_it_is_recorded_and_rolled() {
+    let place = Place::recorded(10);
+    let (output, path) = place.file("output");
+    let mut command =
+        aether(["journal", "read", &place.named("journal"), "--last", "0", "--follow", "--frame", "lines"]);
+    let mut follower = Run::start(command.stdout(output));
+    let mut recorder =
+        place.aether("record", &["-o", &place.named("journal"), "--linger", "1ms", "--roll-size", "2KiB"]);
+    let mut recorder = Run::start(&mut recorder);
+    // It began at the end as it was then; so the first ones tell that it is there.
+    let read = || fs::read_to_string(&path).unwrap();
+    eventually("the first line", || {
+        place.send("first\n");
+        !read().is_empty()
+    });
+    let text = "x".repeat(100);
+    for number in 0..200 {
+        run(place.aether("send", &[]).stdin(input(format!("{number} {text}\n")))).with(0);
+    }
+    eventually("all of it", || read().ends_with(&format!("199 {text}\n")));
+    recorder.signal(Signal::INT);
+    recorder.end().with(0);
+    follower.signal(Signal::INT);
+    follower.end().with(130).says(&["messages were read"]);
+    let expected: String = (0..200).map(|number| format!("{number} {text}\n")).collect();
+    assert_eq!(read().trim_start_matches("first\n"), expected);
+    assert!(place.verify()["segments"].as_u64().unwrap() > 3);
+}
+
+#[test]
+fn a_named_cursor_goes_on_behind_what_was_written_out() {
+    let place = Place::recorded(300);
+    let read = |arguments: &[&str]| place.read(&[&["--cursor", "audit", "--frame", "lines"], arguments].concat());
+    assert_eq!(read_numbers(&read(&["--from", "50", "--count", "2"]).end().with(0)), [50, 51]);
+    assert_eq!(read_numbers(&read(&["--count", "2"]).end().with(0)), [52, 53]);
+    // A reader that goes away has not read.
+    let name = place.named("journal");
+    let mut command = aether(["journal", "read", &name, "--cursor", "audit", "--frame", "lines"]);
+    let mut deaf = Run::with_unread_output(&mut command);
+    drop(deaf.output());
+    deaf.end().with(0);
+    let follower = read(&["--follow", "--until-idle", "0s"]).end().with(0);
+    let numbers = read_numbers(&follower);
+    assert!(numbers[0] <= 54 && numbers.iter().copied().eq(numbers[0]..=300), "{numbers:?}");
+    assert_eq!(read(&["--follow", "--until-idle", "0s"]).end().with(4).text(), "");
+    // Others have cursors of their own.
+    assert_eq!(read_numbers(&place.read(&["--cursor", "other", "--frame", "lines"]).end().with(0)).len(), 300);
+    run(&mut aether(["journal", "read", &place.named("journal"), "--cursor", "../x"])).with(1).says(&["cursor's name"]);
+    let held = place.read(&["--cursor", "held", "--follow", "--frame", "lines"]);
+    // It has moved it, so it has it.
+    eventually("the cursor to be held", || {
+        fs::metadata(place.path("journal.cursor-held")).is_ok_and(|file| file.len() > 0)
+    });
+    place.read(&["--cursor", "held"]).end().with(1).says(&["another process has this file open"]);
+    drop(held);
+    assert_eq!(place.read(&["--cursor", "held", "--frame", "lines"]).end().with(0).text(), "");
+    fs::remove_file(place.path("journal")).unwrap();
+    fs::write(place.path("journal.cursor-audit"), "00000000000000000007\n").unwrap();
+    read(&["--count", "1"]).end().with(0).says(&["were removed from the journal before this cursor came to them"]);
+}
+
+#[test]
+fn a_reader_with_a_cursor_that_is_killed_many_times_misses_nothing() {
+    let place = Place::with_capacity(4 << 20);
+    let text = "x".repeat(50);
+    let count = 20_000;
+    let lines: String = (1..=count).map(|number| format!("{number} {text}\n")).collect();
+    place.send(&lines);
+    place.record(&["--block", "64KiB", "--roll-size", "256KiB", "--compress", "none"]);
+    let reader = |name: &str| {
+        let (output, path) = place.file(name);
+        let mut command = aether(["journal", "read", &place.named("journal"), "--cursor", "audit", "--frame", "lines"]);
+        command.stdout(output);
+        (Run::start(&mut command), path)
+    };
+    let mut end = 0;
+    let mut check = |path: &Path| {
+        let output = fs::read_to_string(path).unwrap();
+        // What is left of a line comes again.
+        let whole = output.rfind('\n').map_or("", |at| &output[..=at]);
+        for (line, expected) in
+            whole.lines().zip(whole.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0)..)
+        {
+            let found: u64 = line.split(' ').next().unwrap().parse().unwrap();
+            assert!(found == expected && found <= end + 1 && line.ends_with(&text), "{line:?} after {end}");
+            end = end.max(found);
+        }
+        end
+    };
+    for round in 0..20 {
+        let (mut run, path) = reader(&format!("read-{round}"));
+        // At another point of its work each time.
+        eventually("something to be read", || size(&path) > round * 40_000 || run.has_ended());
+        drop(run);
+        check(&path);
+    }
+    let (run, path) = reader("last");
+    run.end().with(0);
+    assert_eq!(check(&path), count);
+}
+
+#[test]
+fn old_files_are_removed_while_recording_and_by_hand() {
+    let place = Place::with_capacity(64 << 10);
+    let record = |arguments: &[&str]| {
+        place.send(numbers(500));
+        place.record(&[&["--block", "1KiB", "--compress", "none"], arguments].concat());
+        place.verify()["segments"].as_u64().unwrap()
+    };
+    run(&mut place.aether("record", &["-o", &place.named("journal"), "--keep-size", "8KiB"]))
+        .with(2)
+        .says(&["--roll-size"]);
+    assert!(!place.path("journal").exists());
+    let all = record(&["--roll-size", "2KiB"]);
+    assert!(all > 8, "{all}");
+    let few = record(&["--roll-size", "2KiB", "--keep-size", "8KiB"]);
+    assert!((2..=4).contains(&few), "{few}");
+    let last = read_numbers(&place.read(&["--last", "10", "--frame", "lines"]).end().with(0));
+    assert_eq!(last, (491..=500).collect::<Vec<_>>());
+    let index = place.read(&["--count", "1"]).end().with(0).json()[0]["index"].as_u64().unwrap();
+    assert_eq!(place.verify()["messages"], 1000 - index);
+
+    let journal = place.named("journal");
+    run(&mut aether(["journal", "prune", &journal])).with(2).says(&["--keep-size"]);
+    run(&mut aether(["journal", "prune", &place.named("none"), "--keep-for", "1h"])).with(1).says(&["no such journal"]);
+    let prune = ["journal", "prune", &journal, "--keep-for", "0s", "--json"];
+    let dry = run(aether(prune).arg("--dry-run")).with(0).json().remove(0);
+    assert_eq!(dry["removed"].as_array().unwrap().len() as u64, few - 1);
+    assert_eq!(place.verify()["segments"], few);
+    run(&mut aether(prune)).with(0);
+    assert_eq!(place.verify()["segments"], 1);
+}
+
+#[test]
+fn a_replay_follows_what_is_recorded() {
+    let place = Place::recorded(10);
+    let again = Place::with_capacity(64 << 10);
+    let mut command =
+        aether(["replay", &place.named("journal"), again.name(), "--speed", "max", "--last", "5", "--follow"]);
+    let mut replay = Run::start(&mut command);
+    eventually("the last ones", || again.waiting() == 5);
+    run(place.aether("send", &["--first-id", "11"]).stdin(input("11\n"))).with(0);
+    place.record(&[]);
+    eventually("the one that came", || again.waiting() == 6);
+    assert_eq!(ids(&again.take()), [6, 7, 8, 9, 10, 11]);
+    replay.signal(Signal::INT);
+    replay.end().with(130).says(&["6 messages were sent"]);
 }

@@ -158,7 +158,7 @@ fn other_requests_are_refused_and_a_signal_is_the_proper_end() {
     let head = exporter.ask("HEAD", "/metrics");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     let page = exporter.ask("GET", "/");
-    assert!(page.contains("Content-Security-Policy: default-src 'none'") && page.contains("<title>"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'") && page.contains("<title>"), "{page}");
     // Nothing of it comes from elsewhere.
     assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("@import"));
     exporter.run.signal(Signal::TERM);
@@ -177,6 +177,99 @@ fn one_that_asks_and_does_not_read_the_answers_holds_up_nobody_else() {
     }
     exporter.run.signal(Signal::TERM);
     exporter.run.end().with(0);
+}
+
+/// Sends `request`, and gives what comes back until the other end closes the connection.
+fn answer_to(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    // It may be closed before all is written.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_request_that_is_none_or_too_long_is_refused_and_the_next_one_is_answered() {
+    let place = Place::with_capacity(1024);
+    let exporter = Exporter::of(&[&place.ring]);
+    let long = "x".repeat(1 << 20);
+    let fields: String = (0..1000).map(|n| format!("a{n}: b\r\n")).collect();
+    for (request, status) in [
+        ("\0\x01\x02\r\n\r\n".to_owned(), "400"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "400"),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), "4"),
+        (format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), "431"),
+        (format!("GET / HTTP/1.1\r\n{fields}\r\n"), "431"),
+        (format!("POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n{long}"), "405"),
+    ] {
+        let answer = answer_to(exporter.address, request.as_bytes());
+        // Where bytes were left unread, the system may drop the answer with the connection.
+        let is_refused =
+            answer.is_empty() && request.len() > 16 << 10 || answer.starts_with(&format!("HTTP/1.1 {status}"));
+        assert!(is_refused, "{:?} was answered with {answer:?}", &request[..request.len().min(40)]);
+        assert!(!exporter.samples().is_empty());
+    }
+}
+
+#[test]
+fn connections_that_are_held_without_a_request_lock_out_nobody_and_are_closed() {
+    let place = Place::with_capacity(1024);
+    let mut exporter = Exporter::of(&[&place.ring]);
+    let held: Vec<TcpStream> = (0..400)
+        .map(|n| {
+            let mut stream = TcpStream::connect(exporter.address).unwrap();
+            // Every other one has begun.
+            if n % 2 == 0 {
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: t").unwrap();
+            }
+            stream
+        })
+        .collect();
+    assert!(!exporter.samples().is_empty());
+    // Of those that came first, nothing is kept.
+    let mut first = &held[0];
+    first.set_read_timeout(Some(WATCHDOG)).unwrap();
+    assert!(!matches!(first.read(&mut [0; 100]), Ok(1..)), "it was answered");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", exporter.run.pid())).map_or(0, Iterator::count);
+    assert!(descriptors < 200, "{descriptors} descriptors are open");
+    exporter.run.signal(Signal::TERM);
+    exporter.run.end().with(0);
+}
+
+#[test]
+fn an_address_for_other_machines_needs_to_be_asked_for() {
+    let place = Place::with_capacity(1024);
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let mut command = aether(["metrics", "--listen", address]);
+        run(command.arg(&place.ring)).with(2).says(&[address, "--allow-remote"]);
+    }
+    let (errors, said) = place.file("errors");
+    let mut command = aether(["metrics", "--allow-remote", "--listen", "0.0.0.0:0"]);
+    let mut exporter = Run::start(command.arg(&place.ring).stderr(errors));
+    eventually("it to listen", || fs::read_to_string(&said).unwrap().contains("listening at http://0.0.0.0:"));
+    exporter.signal(Signal::TERM);
+    exporter.end().with(0);
+}
+
+#[test]
+fn more_rings_than_a_process_may_open_files_by_default_are_all_watched() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    let first = place.path("folder/0");
+    Buffer::create(&first, 1024).unwrap();
+    let ring = fs::read(&first).unwrap();
+    for n in 1..300 {
+        fs::write(place.path(&format!("folder/{n}")), &ring).unwrap();
+    }
+    let mut command = Command::new("bash");
+    let script = "ulimit -S -n 100; exec \"$0\" top --json --count 1 --every 10ms \"$1\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_aether")]).arg(place.path("folder"));
+    let seen = run(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())).with(0).json();
+    assert_eq!(seen.len(), 300);
+    let broken: Vec<_> = seen.iter().filter(|ring| !ring["error"].is_null()).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
@@ -299,10 +392,10 @@ fn the_page_shows_rings_live_in_a_browser() {
     for rate in &live[1..=2] {
         assert!(rate.ends_with("iB/s") && !rate.contains(">0"), "no rate: {live:#?}");
     }
-    assert!(live[4].contains("width: ") && live[4].ends_with(" %") && live[6].ends_with(">1 of 1"), "{live:#?}");
+    assert!(live[4].contains("width: ") && live[4].ends_with(" %</span>") && live[6].ends_with(">1 of 1"), "{live:#?}");
     assert!(live[7].contains("&lt;b&gt;audit&lt;/b&gt; (") && !live[7].contains("<b>"), "{live:#?}");
     let full = row("/&lt;i&gt;full");
-    assert!(full[4].contains("fill full") && full[4].ends_with("100 %"), "{full:#?}");
+    assert!(full[4].contains("fill full") && full[4].ends_with("100 %</span>"), "{full:#?}");
     assert!(full[5].contains("≥ ") && full[7].contains("consumer 0 (away, 1.0 KiB behind)"), "{full:#?}");
     assert!(row("/missing")[1].contains("can't be read"));
 }
