@@ -785,6 +785,29 @@ impl Consumer {
     pub fn peek(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Result<Option<Peeked>> {
         self.cold.peeked = None;
         self.cold.ends.clear();
+        if limit > 0
+            && let Short::Stretch(stretch) = self.look_shortly()
+        {
+            let (mut length, mut count) = (0, 0);
+            while count < limit
+                // SAFETY: each record stands where the one before ends, and none is released here.
+                && let Some((message, next)) = unsafe { stretch.read(length) }
+            {
+                self.cold.ends.push_back((stretch.position.wrapping_add(next), message.id()));
+                visit(message);
+                (length, count) = (next, count + 1);
+            }
+            if count > 0 {
+                let Stretch { place, position, lane, .. } = stretch;
+                self.cold.peeked = self.lanes[0].run(0, 0, limit);
+                return Ok(Some(Peeked { base: place, length: length as usize, count, lane, position, trailer: 0 }));
+            }
+        }
+        self.peek_any(limit, visit)
+    }
+
+    #[inline(never)]
+    fn peek_any(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Result<Option<Peeked>> {
         let run = if limit == 0 { None } else { self.next_run(limit)? };
         let Some(mut run) = run else { return Ok(None) };
         let mut position = run.start;
@@ -851,7 +874,14 @@ impl Consumer {
     pub fn release_peeked(&mut self, count: usize) -> Result<()> {
         self.check_epoch()?;
         let count = count.min(self.peeked());
-        let last = self.cold.ends.drain(..count).next_back();
+        let ends = &mut self.cold.ends;
+        let last = if count == ends.len() {
+            let last = ends.back().copied();
+            ends.clear();
+            last
+        } else {
+            ends.drain(..count).next_back()
+        };
         let (Some(run), Some((position, last_id))) = (self.cold.peeked, last) else { return Ok(()) };
         self.cold.peeked = Some(Run { start: position, ..run });
         self.count(run, position, count, last_id);
