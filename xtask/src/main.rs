@@ -1,5 +1,7 @@
 //! The project's own chores: `cargo xtask --help` lists them.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod debian;
 #[cfg(target_os = "linux")]
 mod install;
@@ -39,6 +41,9 @@ enum Chore {
     },
     /// Count the instructions that a message costs, and compare them with the budget
     Instructions,
+    /// Measure everything beside other libraries, and write docs/performance.md
+    #[cfg(target_os = "linux")]
+    Bench(bench::Bench),
     /// Write the C header anew from the sources
     Header,
     /// Install the C library, its headers, and what pkg-config and CMake need to find them
@@ -70,6 +75,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Portability => run(&root, &portability::steps(&root)?),
         Chore::Torture { arguments } => run(&root, &[torture(&arguments)?]),
         Chore::Instructions => instructions::check(&root),
+        #[cfg(target_os = "linux")]
+        Chore::Bench(args) => bench::bench(&root, &args),
         Chore::Header => run(&root, &[header()]),
         #[cfg(target_os = "linux")]
         Chore::Install { prefix } => install::install(&root, &prefix),
@@ -77,7 +84,7 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 8] {
+fn lint() -> [Step; 9] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
@@ -86,6 +93,7 @@ fn lint() -> [Step; 8] {
             "clippy of torture",
             "cargo clippy --package xtask --all-targets --features aimed,counted -- -D warnings",
         ),
+        Step::new("clippy of peers", "cargo clippy --package aether-bench --all-targets --features peers -- -D warnings"),
         Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
         Step::new(
             "clippy of async and events",

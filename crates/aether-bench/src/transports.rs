@@ -4,7 +4,8 @@ mod aether;
 mod bare;
 mod kernel;
 
-use crate::{Entry, opening};
+use crate::{Entry, claiming, opening};
+use kernel::{Polling, Sleeping};
 
 /// All of them.
 pub const OWN: &[Entry] = &[
@@ -17,9 +18,12 @@ pub const OWN: &[Entry] = &[
     Entry::processes::<bare::Copying>("bare ring, copied"),
     Entry::processes::<bare::Futex>("bare futex"),
     Entry::processes::<kernel::Pipe>("pipe"),
-    Entry::processes::<kernel::Unix>("Unix socket"),
-    Entry::processes::<kernel::Tcp>("TCP loopback"),
+    Entry::processes::<kernel::Unix<Sleeping>>("Unix socket"),
+    Entry::processes::<kernel::Unix<Polling>>("Unix socket, polled"),
+    Entry::processes::<kernel::Tcp<Sleeping>>("TCP loopback"),
+    Entry::processes::<kernel::Tcp<Polling>>("TCP loopback, polled"),
     opening::ENTRY,
+    claiming::ENTRY,
 ];
 
 pub fn find<'e>(entries: &'e [Entry], name: &str) -> anyhow::Result<&'e Entry> {

@@ -35,7 +35,7 @@ fn histogram() -> Result<Histogram<u64>> {
 }
 
 /// What one process of a measurement does. `ready` returns when all are.
-pub(crate) fn side<T: Transport>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
+pub fn side<T: Transport>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let there = folder(&job.place, "there");
     let back = folder(&job.place, "back");
     match (job.role, job.work) {
@@ -83,7 +83,7 @@ pub(crate) fn prepare(make: fn(&Path, &Setup) -> Result<()>, place: &Path, work:
 }
 
 /// Both sides as threads of this process.
-pub(crate) fn both<T: Threads>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
+pub fn both<T: Threads>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let (mut sender, mut receiver) = T::pair(&job.setup)?;
     let echo = if job.work == Work::RoundTrip { Some(T::pair(&job.setup)?) } else { None };
     ready()?;
@@ -168,6 +168,11 @@ fn send_at_rate(job: &Job, per_second: u64, sender: &mut impl Sender) -> Result<
     Ok(Outcome { total, ..Outcome::default() })
 }
 
+/// Messages of a run that need no pause before the next look.
+const RUN: u64 = 64;
+/// Looks away, of some ten nanoseconds each, after a shorter one.
+const PAUSE: u32 = 64;
+
 fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
     let rate = matches!(job.work, Work::Rate { .. });
     let mut latencies = histogram()?;
@@ -178,6 +183,7 @@ fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
     let mut last_due = 0;
     let mut received = 0u64;
     while ends < job.setup.producers {
+        let already = received;
         receiver.receive(|payload| {
             let Some(word) = payload::read(payload) else {
                 outcome.wrong += 1;
@@ -209,6 +215,13 @@ fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
                 *next = word + 1;
             }
         })?;
+        // A receiver that looks as often as it can takes the line of the cursor away from a sender that is about as fast,
+        // every time; then both are several times slower, or not, as chance will have it.
+        if job.work == Work::Throughput && received - already < RUN {
+            for _ in 0..PAUSE {
+                std::hint::spin_loop();
+            }
+        }
     }
     outcome.total = received;
     outcome.messages = received - before;
@@ -272,4 +285,105 @@ fn answer(receiver: &mut impl Receiver, sender: &mut impl Sender) -> Result<Outc
 
 fn values(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
     histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::machine::Machine;
+
+    /// What a faulty way does to its 100th message.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        Lose,
+        Repeat,
+        Change,
+        Swap,
+    }
+
+    const FAULTS: [Fault; 5] = [Fault::None, Fault::Lose, Fault::Repeat, Fault::Change, Fault::Swap];
+
+    struct Faulty<const FAULT: usize>;
+
+    struct Sending {
+        messages: mpsc::SyncSender<Vec<u8>>,
+        fault: Fault,
+        sent: u64,
+        held: Option<Vec<u8>>,
+        size: usize,
+    }
+
+    impl Sender for Sending {
+        fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+            let mut payload = vec![0; self.size];
+            fill(&mut payload);
+            self.sent += 1;
+            if self.sent == 100 {
+                match self.fault {
+                    Fault::None => {}
+                    Fault::Lose => return Ok(()),
+                    Fault::Repeat => self.messages.send(payload.clone())?,
+                    Fault::Change => payload[self.size - 1] ^= 1,
+                    Fault::Swap => {
+                        self.held = Some(payload);
+                        return Ok(());
+                    }
+                }
+            }
+            self.messages.send(payload)?;
+            if let Some(held) = self.held.take() {
+                self.messages.send(held)?;
+            }
+            Ok(())
+        }
+    }
+
+    impl Receiver for mpsc::Receiver<Vec<u8>> {
+        fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
+            each(&self.recv()?);
+            Ok(())
+        }
+    }
+
+    impl<const FAULT: usize> Threads for Faulty<FAULT> {
+        type Sender = Sending;
+        type Receiver = mpsc::Receiver<Vec<u8>>;
+
+        fn pair(setup: &Setup) -> Result<(Sending, mpsc::Receiver<Vec<u8>>)> {
+            let (messages, receiver) = mpsc::sync_channel(64);
+            let sending = Sending { messages, fault: FAULTS[FAULT], sent: 0, held: None, size: setup.size };
+            Ok((sending, receiver))
+        }
+    }
+
+    fn wrong<const FAULT: usize>(work: Work) -> u64 {
+        let job = Job {
+            transport: "faulty".to_owned(),
+            role: Role::Alone,
+            work,
+            setup: Setup::of_size(64),
+            place: std::path::PathBuf::new(),
+            cpus: Machine::look(None).unwrap().cpus,
+            warmup_ns: 1_000_000,
+            duration_ns: 2_000_000,
+        };
+        let outcome = both::<Faulty<FAULT>>(&job, &mut || Ok(())).unwrap();
+        assert!(outcome.total > 0, "{outcome:?}");
+        outcome.wrong
+    }
+
+    #[test]
+    fn a_message_that_is_lost_repeated_changed_or_out_of_order_is_noticed() {
+        for work in [Work::Throughput, Work::Rate { per_second: 1_000_000 }] {
+            assert_eq!(wrong::<0>(work), 0, "{work:?}");
+            assert!(wrong::<1>(work) > 0, "lost: {work:?}");
+            assert!(wrong::<2>(work) > 0, "repeated: {work:?}");
+            assert!(wrong::<3>(work) > 0, "changed: {work:?}");
+            assert!(wrong::<4>(work) > 0, "out of order: {work:?}");
+        }
+        assert_eq!(wrong::<0>(Work::RoundTrip), 0);
+    }
 }

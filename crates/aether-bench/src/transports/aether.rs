@@ -128,7 +128,7 @@ impl Sender for Batch {
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         let Offer { producer, payload } = &mut self.0;
         let mut sent = 0;
         while sent < count {
@@ -173,7 +173,7 @@ impl Sender for Array {
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         let records = &mut self.records[..count * self.size];
         for (index, record) in records.chunks_exact_mut(self.size).enumerate() {
             fill(index, record);

@@ -26,6 +26,8 @@ const COUNTER: usize = 64;
 const DATA: usize = 4096;
 /// As much in front of each payload as a ring has there: an id, a type and a length.
 const HEADER: usize = 16;
+/// How often a full ring is released while it is read.
+const RELEASES: u64 = 8;
 
 struct Region {
     base: *mut u8,
@@ -89,6 +91,8 @@ pub(crate) struct Slots {
     offset: usize,
     /// The sender's: it may write up to here.
     limit: u64,
+    /// The receiver's: so many messages are released together at most.
+    released: u64,
 }
 
 impl Slots {
@@ -107,7 +111,16 @@ impl Slots {
             setup.size
         );
         let slots = slots as u64;
-        Ok(Slots { region, stride, size: setup.size, slots, position: 0, offset: DATA, limit: slots })
+        Ok(Slots {
+            region,
+            stride,
+            size: setup.size,
+            slots,
+            position: 0,
+            offset: DATA,
+            limit: slots,
+            released: slots.div_ceil(RELEASES),
+        })
     }
 
     #[inline]
@@ -159,7 +172,13 @@ impl Receiver for Slots {
             }
             spin_loop();
         };
+        let mut release = self.position + self.released;
         while self.position != end {
+            if self.position == release {
+                // The sender need not wait for the end of a long run.
+                self.region.word(READ).store(self.position, Release);
+                release += self.released;
+            }
             // SAFETY: the slot lies within the region (see `advance`); the sender has published it and writes to it
             // again only when the read cursor, which is stored after this, has passed it.
             let payload = unsafe { std::slice::from_raw_parts(self.region.base.add(self.offset + HEADER), self.size) };
@@ -200,7 +219,7 @@ impl Sender for Slots {
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         for index in 0..count {
             self.write(|payload| fill(index, payload));
         }
