@@ -93,7 +93,10 @@ fn lint() -> [Step; 9] {
             "clippy of torture",
             "cargo clippy --package xtask --all-targets --features aimed,counted -- -D warnings",
         ),
-        Step::new("clippy of peers", "cargo clippy --package aether-bench --all-targets --features peers -- -D warnings"),
+        Step::new(
+            "clippy of peers",
+            "cargo clippy --package aether-bench --all-targets --features peers -- -D warnings",
+        ),
         Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
         Step::new(
             "clippy of async and events",

@@ -77,7 +77,7 @@ fn await_word(word: &Word, value: u64) {
         std::hint::spin_loop();
         looks += 1;
         // Somebody else runs on the other processor.
-        if looks % 100_000 == 0 {
+        if looks.is_multiple_of(100_000) {
             thread::yield_now();
         }
     }

@@ -18,6 +18,7 @@ pub mod page;
 pub mod payload;
 pub mod report;
 pub mod runner;
+mod size;
 pub mod suite;
 mod targets;
 mod transport;

@@ -237,9 +237,11 @@ pub fn run(
     duration: Duration,
     mut progress: impl FnMut(&str),
 ) -> Result<Found> {
-    let mut found = Found { distance_ns: distance::usual(runner.cpus())?, measures: Vec::new(), facts: Vec::new() };
-    // At most so many measurements are taken again: it shall end even if the processors never come to rest.
-    let mut again = steps(measures, rounds) / 2;
+    let cpus = runner.cpus();
+    let again = steps(measures, rounds) / 2;
+    let mut distances = Distances { cpus, usual: distance::usual(cpus)?, again, elsewhere: (0, 0.0) };
+    let mut seen = Vec::new();
+    let mut found = Found { distance_ns: 0.0, measures: Vec::new(), facts: Vec::new() };
     for measure in measures {
         let mut taken: Vec<Result<Vec<Taken>, String>> = vec![Ok(Vec::new()); measure.rows.len()];
         for _ in 0..rounds {
@@ -252,8 +254,11 @@ pub fn run(
                 }
                 let folder: &Path = if row.disk { &folders.disk } else { &folders.memory };
                 let take = || runner.run(row.transport, measure.work, &row.setup, folder, duration * measure.times);
-                match at_distance(runner.cpus(), found.distance_ns, &mut again, take) {
-                    Ok(one) => rounds.push(one),
+                match distances.at_usual(take) {
+                    Ok(one) => {
+                        seen.push(one.distance_ns);
+                        rounds.push(one);
+                    }
                     Err(error) if is_own(row.transport) || error.is::<Interrupted>() => return Err(error),
                     Err(error) => *taken = Err(format!("failed: {error:#}")),
                 }
@@ -265,6 +270,8 @@ pub fn run(
             found.measures.push(Measured::of(measure, &taken)?);
         }
     }
+    seen.sort_by(f64::total_cmp);
+    found.distance_ns = seen.get(seen.len() / 2).copied().unwrap_or(distances.usual);
     Ok(found)
 }
 
@@ -272,21 +279,41 @@ fn is_own(transport: &str) -> bool {
     OWN.iter().any(|entry| entry.name == transport)
 }
 
-/// Again, up to `again` times, until the processors are as far apart as they usually are, before and after.
-fn at_distance(
+/// Has measurements taken at one distance of the processors, where that can be had.
+struct Distances {
     cpus: [usize; 2],
     usual: f64,
-    again: &mut usize,
-    mut take: impl FnMut() -> Result<Outcome>,
-) -> Result<Taken> {
-    loop {
-        let distance_ns = distance::now(cpus)?;
-        let outcome = take()?;
-        let alike = distance::alike(distance_ns, usual) && distance::alike(distance::now(cpus)?, usual);
-        if alike || *again == 0 {
-            return Ok(Taken { outcome, distance_ns });
+    /// So many measurements may still be taken again: it shall end even if the processors never come to rest.
+    again: usize,
+    /// Measurements in a row that were taken elsewhere, and where.
+    elsewhere: (usize, f64),
+}
+
+/// After so many measurements in a row at another distance, that one is the usual one.
+const MOVED: usize = 5;
+
+impl Distances {
+    /// Again until the processors are as far apart as they usually are, before and after.
+    fn at_usual(&mut self, mut take: impl FnMut() -> Result<Outcome>) -> Result<Taken> {
+        loop {
+            let distance_ns = distance::now(self.cpus)?;
+            let outcome = take()?;
+            let after = distance::now(self.cpus)?;
+            let alike = distance::alike(distance_ns, self.usual) && distance::alike(after, self.usual);
+            if alike {
+                self.elsewhere = (0, 0.0);
+            }
+            if alike || self.again == 0 {
+                return Ok(Taken { outcome, distance_ns });
+            }
+            self.again -= 1;
+            let (count, place) = self.elsewhere;
+            let stayed = distance::alike(after, place) && distance::alike(after, distance_ns);
+            self.elsewhere = (if stayed { count + 1 } else { 1 }, after);
+            if self.elsewhere.0 >= MOVED {
+                self.usual = after;
+            }
         }
-        *again -= 1;
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::job::{Job, Outcome, Setup, Work};
+use crate::size::{self, BySize};
 use crate::work;
 
 /// The sending end. Every payload has the size that both sides agreed on.
@@ -23,6 +24,9 @@ pub trait Sender {
 
 /// The receiving end.
 pub trait Receiver {
+    /// It waits by looking at memory that the sender writes to.
+    const SPINS: bool = false;
+
     /// Waits for a message, and hands this one and those that are there already to `each`.
     fn receive(&mut self, each: impl FnMut(&[u8])) -> Result<()>;
 }
@@ -90,6 +94,11 @@ impl Entry {
             clean: T::clean,
             run: work::side::<T>,
         }
+    }
+
+    /// Its code is made for some sizes.
+    pub(crate) const fn by_size<W: BySize>(name: &'static str) -> Entry {
+        Entry { run: size::side::<W>, ..Entry::processes::<W::Of<0>>(name) }
     }
 
     pub const fn threads<T: Threads>(name: &'static str) -> Entry {

@@ -168,12 +168,12 @@ fn send_at_rate(job: &Job, per_second: u64, sender: &mut impl Sender) -> Result<
     Ok(Outcome { total, ..Outcome::default() })
 }
 
-/// Messages of a run that need no pause before the next look.
-const RUN: u64 = 64;
+/// Bytes of a run that needs no pause before the next look.
+const RUN: usize = 16 << 10;
 /// Looks away, of some ten nanoseconds each, after a shorter one.
-const PAUSE: u32 = 64;
+const PAUSE: u32 = 256;
 
-fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
+fn receive<R: Receiver>(job: &Job, receiver: &mut R) -> Result<Outcome> {
     let rate = matches!(job.work, Work::Rate { .. });
     let mut latencies = histogram()?;
     let mut outcome = Outcome::default();
@@ -217,7 +217,7 @@ fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
         })?;
         // A receiver that looks as often as it can takes the line of the cursor away from a sender that is about as fast,
         // every time; then both are several times slower, or not, as chance will have it.
-        if job.work == Work::Throughput && received - already < RUN {
+        if R::SPINS && job.work == Work::Throughput && (received - already) as usize * job.setup.size < RUN {
             for _ in 0..PAUSE {
                 std::hint::spin_loop();
             }

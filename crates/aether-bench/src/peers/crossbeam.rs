@@ -47,6 +47,8 @@ impl<const N: usize> Sender for Sending<N> {
 }
 
 impl<const N: usize> Receiver for Receiving<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         each(&self.0.recv()?.0);
@@ -84,6 +86,8 @@ impl<const N: usize> Sender for End<N> {
 }
 
 impl<const N: usize> Receiver for End<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mut item = loop {

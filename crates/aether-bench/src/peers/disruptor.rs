@@ -54,6 +54,8 @@ impl<const N: usize> Sender for Publishing<N> {
 }
 
 impl<const N: usize> Receiver for Polled<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         loop {

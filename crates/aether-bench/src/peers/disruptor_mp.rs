@@ -94,6 +94,8 @@ impl<const N: usize> Sender for Publishing<N> {
 }
 
 impl<const N: usize> Receiver for Consuming<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         while self.0.process_available(|item, _| each(&item.0)) == 0 {

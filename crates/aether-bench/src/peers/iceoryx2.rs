@@ -94,6 +94,8 @@ impl Transport for PublishSubscribe {
         let subscriber = service.subscriber_builder().buffer_size(waiting(setup)).create().map_err(failed)?;
         let publishers = || service.dynamic_config().number_of_publishers() == usize::from(setup.producers);
         patiently("the publisher", publishers)?;
+        // Connects to it now. It would drop what does not fit into the buffer of a subscriber that has not yet.
+        ensure!(subscriber.receive().map_err(failed)?.is_none(), "there was a message before the first one");
         Ok(Subscribing { subscriber, _node: node, _service: service })
     }
 
@@ -132,6 +134,8 @@ struct Subscribing {
 }
 
 impl Receiver for Subscribing {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mut received = false;

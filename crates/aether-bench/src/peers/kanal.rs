@@ -40,6 +40,8 @@ impl<const N: usize> Sender for Sending<N> {
 }
 
 impl<const N: usize> Receiver for Receiving<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         self.items.clear();

@@ -47,6 +47,8 @@ impl<const N: usize> Sender for Pushing<N> {
 }
 
 impl<const N: usize> Receiver for Popping<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mut item = loop {
@@ -107,6 +109,8 @@ impl<const N: usize> Sender for Writing<N> {
 }
 
 impl<const N: usize> Receiver for Reading<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let there = loop {

@@ -104,6 +104,8 @@ struct Reading {
 }
 
 impl Receiver for Reading {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let size = self.words * size_of::<u64>();
