@@ -17,9 +17,6 @@ pub(crate) struct Bench {
     /// Measure nothing, make the page anew from the report that is there
     #[arg(long, conflicts_with = "quick")]
     page: bool,
-    /// Leave out Zenoh, which takes minutes to build
-    #[arg(long)]
-    without_zenoh: bool,
     /// Only measures, or ways, that are called like that; nothing is written
     #[arg(value_name = "TEXT")]
     only: Vec<String>,
@@ -30,9 +27,8 @@ pub(crate) fn bench(root: &Path, args: &Bench) -> Result<()> {
         return run(root, &[page()]);
     }
     let mut steps = tools()?;
-    let features = if args.without_zenoh || args.quick { "peers" } else { "zenoh" };
     let profile = if args.quick { "" } else { "--release " };
-    let build = format!("{profile}--package aether-bench --features {features} --bin peers");
+    let build = format!("{profile}--package aether-bench --features peers --bin peers");
     steps.push(Step::new("build", format!("cargo build {build}")));
     let program = target_folder(root)?.join(if args.quick { "debug/peers" } else { "release/peers" });
     let mut measure = program.display().to_string();

@@ -15,8 +15,6 @@ mod rtrb;
 mod shmem_ipc;
 mod suite;
 mod versions;
-#[cfg(feature = "zenoh")]
-mod zenoh;
 
 use std::fs;
 use std::path::PathBuf;
@@ -85,8 +83,6 @@ fn entries() -> Vec<Entry> {
     ] {
         entries.extend(peers);
     }
-    #[cfg(feature = "zenoh")]
-    entries.extend(zenoh::ENTRIES);
     entries
 }
 
@@ -112,7 +108,7 @@ fn measure(args: &Args) -> Result<()> {
     let entries = entries();
     let machine = Machine::look(None)?;
     let runner = Runner::new(&entries, vec![SIDE.into()], machine.cpus, &interrupted);
-    let mut measures = suite::measures(cfg!(feature = "zenoh"));
+    let mut measures = suite::measures();
     if !args.only.is_empty() {
         let wanted = |name: &str| args.only.iter().any(|text| name.contains(text.as_str()));
         for measure in &mut measures {

@@ -22,13 +22,10 @@ const SLEEPING: [&str; 7] = [
 /// Those that publish many messages together.
 const BATCHING: [&str; 7] =
     ["disruptor-mp", "shmem-ipc", "rtrb, chunks", "disruptor", "Unix socket", "TCP loopback", "Redis"];
-/// With the feature `zenoh`.
-const ZENOH: [&str; 1] = ["Zenoh, shared memory"];
 /// As much as a record's header.
 const HEADER: usize = 16;
 
-pub(crate) fn measures(zenoh: bool) -> Vec<Measure> {
-    let zenoh: &[&str] = if zenoh { &ZENOH } else { &[] };
+pub(crate) fn measures() -> Vec<Measure> {
     let mut measures = suite::own(Group::ALL);
     for measure in &mut measures {
         let Some(first) = measure.rows.first() else { continue };
@@ -48,13 +45,11 @@ pub(crate) fn measures(zenoh: bool) -> Vec<Measure> {
             }
             Group::WakeUp => {
                 add(&SLEEPING);
-                add(zenoh);
             }
             Group::Throughput => {
                 add(&SPINNING);
                 add(&THREADS);
                 add(&SLEEPING);
-                add(zenoh);
             }
             Group::Batches => {
                 add(&BATCHING);
@@ -71,7 +66,7 @@ pub(crate) fn measures(zenoh: bool) -> Vec<Measure> {
         }
     }
     measures.extend(large_round_trips());
-    measures.push(sleeping_round_trips(zenoh));
+    measures.push(sleeping_round_trips());
     measures
 }
 
@@ -103,9 +98,9 @@ fn large_round_trips() -> impl Iterator<Item = Measure> {
     })
 }
 
-fn sleeping_round_trips(zenoh: &[&'static str]) -> Measure {
+fn sleeping_round_trips() -> Measure {
     let setup = Setup::of_size(8);
-    let ways = ["bare futex"].iter().chain(&SLEEPING).chain(zenoh);
+    let ways = ["bare futex"].iter().chain(&SLEEPING);
     Measure {
         group: Group::WakeUp,
         name: "both sides asleep, round trip, 8 bytes".to_owned(),
@@ -123,7 +118,7 @@ mod tests {
     #[test]
     fn every_row_names_a_transport_and_every_transport_is_in_a_row() {
         let entries = entries();
-        let measures = measures(cfg!(feature = "zenoh"));
+        let measures = measures();
         let rows = || measures.iter().flat_map(|measure| &measure.rows);
         for row in rows() {
             assert!(entries.iter().any(|entry| entry.name == row.transport), "{}", row.transport);
@@ -135,7 +130,7 @@ mod tests {
 
     #[test]
     fn within_a_measure_every_label_is_there_once() {
-        for measure in measures(false) {
+        for measure in measures() {
             let mut labels: Vec<&str> = measure.rows.iter().map(|row| row.label.as_str()).collect();
             labels.sort_unstable();
             let count = labels.len();

@@ -4,13 +4,12 @@ use crate::redis;
 
 const LOCK: &str = include_str!("../../../../Cargo.lock");
 
-const PEERS: [&str; 9] =
-    ["crossbeam", "disruptor", "disruptor-mp", "iceoryx2", "ipc-channel", "kanal", "rtrb", "shmem-ipc", "zenoh"];
+const PEERS: [&str; 8] =
+    ["crossbeam", "disruptor", "disruptor-mp", "iceoryx2", "ipc-channel", "kanal", "rtrb", "shmem-ipc"];
 
 pub(crate) fn all() -> Vec<(String, String)> {
-    let peers = PEERS.iter().filter(|peer| cfg!(feature = "zenoh") || **peer != "zenoh");
     let mut versions: Vec<(String, String)> =
-        peers.filter_map(|peer| Some(((*peer).to_owned(), locked(LOCK, peer)?))).collect();
+        PEERS.iter().filter_map(|peer| Some(((*peer).to_owned(), locked(LOCK, peer)?))).collect();
     versions.extend(redis::version().map(|version| ("Redis".to_owned(), version)));
     versions
 }
