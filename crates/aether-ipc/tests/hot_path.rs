@@ -260,8 +260,6 @@ mod linux {
                 1 => or_lagged(consumer.drain(10, |message| flow(message.payload())).map(drop)),
                 _ => {}
             }
-            or_lagged(consumer.peek(5, |_| ()).map(drop));
-            or_lagged(consumer.release_peeked(consumer.peeked()).map(drop));
             or_lagged(consumer.batch(10).map(|batch| assert!(batch.iter().all(|message| message.message_type() == 2))));
             or_lagged(consumer.poll(|message| flow(message.payload())).map(drop));
             done = consumer.received() - done;
