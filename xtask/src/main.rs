@@ -1,5 +1,7 @@
 //! The project's own chores: `cargo xtask --help` lists them.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod debian;
 #[cfg(target_os = "linux")]
 mod install;
@@ -51,6 +53,9 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure everything beside other libraries, and write docs/performance.md
+    #[cfg(target_os = "linux")]
+    Bench(bench::Bench),
     /// Write the C header anew from the sources
     Header,
     /// Install the C library, its headers, and what pkg-config and CMake need to find them
@@ -87,6 +92,8 @@ fn chore(chore: Chore) -> Result<()> {
             let command = format!("bash bindings/python/bench.sh {}", arguments.join(" "));
             run(&root, &[Step::new("bench python", command)])
         }
+        #[cfg(target_os = "linux")]
+        Chore::Bench(args) => bench::bench(&root, &args),
         Chore::Header => run(&root, &[header()]),
         #[cfg(target_os = "linux")]
         Chore::Install { prefix } => install::install(&root, &prefix),
@@ -94,7 +101,7 @@ fn chore(chore: Chore) -> Result<()> {
     }
 }
 
-fn lint() -> [Step; 8] {
+fn lint() -> [Step; 9] {
     [
         Step::new("format", "cargo fmt --all --check").needs("cargo fmt --version", "rustup component add rustfmt"),
         Step::new("clippy", "cargo clippy --workspace --all-targets --features aether-cli/full -- -D warnings")
@@ -102,6 +109,10 @@ fn lint() -> [Step; 8] {
         Step::new(
             "clippy of torture",
             "cargo clippy --package xtask --all-targets --features aimed,counted,recording -- -D warnings",
+        ),
+        Step::new(
+            "clippy of peers",
+            "cargo clippy --package aether-bench --all-targets --features peers -- -D warnings",
         ),
         Step::new("clippy of plain builds", "cargo clippy --package aether-cli --all-targets -- -D warnings"),
         Step::new(

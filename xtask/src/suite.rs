@@ -15,6 +15,7 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     steps.extend(python_tools(root)?);
     steps.extend([
         Step::new("rust", "cargo test --workspace --exclude aether-capi --features aether-cli/full"),
+        Step::new("peers of the benchmarks", "cargo test --package aether-bench --features peers"),
         Step::new("rust async and events", "cargo test --package aether-ipc --features tokio,tracing"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
@@ -31,13 +32,14 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// What the tests of the C interface compile, link and check with, and the browser that shows the page of `aether
-/// metrics`, and what makes network namespaces. They know Linux's linker and loader; elsewhere only those in Rust are run.
+/// What the tests of the C interface compile, link and check with, the browser that shows the page of `aether
+/// metrics`, what makes network namespaces, and the server that the benchmarks compare with. They know Linux's linker and
+/// loader; elsewhere only those in Rust are run.
 fn tools() -> Result<Vec<Step>> {
     if !cfg!(target_os = "linux") {
         return Ok(Vec::new());
     }
-    const TOOLS: [(&str, &str); 7] = [
+    const TOOLS: [(&str, &str); 8] = [
         ("cc", "gcc"),
         ("c++", "g++"),
         ("cmake", "cmake"),
@@ -45,6 +47,7 @@ fn tools() -> Result<Vec<Step>> {
         ("valgrind", "valgrind"),
         ("ip", "iproute2"),
         ("chromium-headless-shell", "chromium-headless-shell"),
+        ("redis-server", "redis-server"),
     ];
     let missing: Vec<&str> =
         TOOLS.into_iter().filter(|(program, _)| !debian::has(program)).map(|(_, package)| package).collect();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::report::{Measured, Report, amount, time};
+use crate::report::{Absent, Measured, Report, amount, time};
 use crate::suite::Group;
 
 const SIZE: (u32, u32) = (900, 420);
@@ -23,11 +23,19 @@ pub fn pictures(report: &Report) -> Result<Vec<(String, String)>> {
             pictures.push((group.name().to_owned(), throughput(&measures)?));
         }
         for measured in measures.iter().filter(|measured| measured.is_timed()) {
-            let name = measured.name.replace([',', '.'], "").replace(' ', "-").to_lowercase();
-            pictures.push((name, latency(measured)?));
+            pictures.push((name(measured), latency(measured)?));
         }
     }
     Ok(pictures)
+}
+
+fn name(measured: &Measured) -> String {
+    measured.name.replace([',', '.'], "").replace(' ', "-").to_lowercase()
+}
+
+/// Whether a picture shows one of these measures.
+pub(crate) fn belongs(picture: &str, group: Group, measures: &[&Measured]) -> bool {
+    picture == group.name() || measures.iter().any(|measured| measured.is_timed() && name(measured) == picture)
 }
 
 /// One file that needs no other.
@@ -49,6 +57,9 @@ pub fn page(report: &Report) -> Result<String> {
                 let _ = writeln!(body, "<tr>{}</tr>", cells("td", &line));
             }
             body += "</table>\n";
+            for Absent { label, reason } in &measured.absent {
+                let _ = writeln!(body, "<p>{}: {}</p>", escaped(label), escaped(reason));
+            }
         }
     }
     for fact in &report.facts {
@@ -60,11 +71,12 @@ pub fn page(report: &Report) -> Result<String> {
          table {{ border-collapse: collapse; margin: 1em 0; width: 100%; font-variant-numeric: tabular-nums; }}\n\
          th, td {{ padding: .2em .6em; text-align: right; border-bottom: 1px solid #ddd; }}\n\
          th:first-child, td:first-child {{ text-align: left; }} figure {{ margin: 1em 0; }} svg {{ max-width: 100%; }}\n\
-         </style></head><body>\n<h1>aether bench {}</h1>\n<p>{}</p>\n<p>{} rounds of {} s.</p>\n{body}</body></html>\n",
+         </style></head><body>\n<h1>aether bench {}</h1>\n<p>{}</p>\n<p>{} rounds of {} s; {}.</p>\n{body}</body></html>\n",
         escaped(&report.version),
         escaped(&report.machine.describe()),
         report.rounds,
         report.seconds,
+        escaped(&report.distance()),
     ))
 }
 

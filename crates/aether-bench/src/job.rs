@@ -15,8 +15,8 @@ pub enum Work {
     /// One way, each message at its time, whether or not those before it have arrived: its latency counts from when it
     /// should have been sent, so that a stall is seen by every message that it delays (no coordinated omission).
     Rate { per_second: u64 },
-    /// Opening rings, and what they cost in memory.
-    Opening,
+    /// What is neither a rate nor a latency: [`Outcome::facts`].
+    Facts,
 }
 
 /// Which side.
@@ -46,13 +46,24 @@ pub struct Setup {
     pub wait: String,
     /// The classic layout of the file.
     pub classic: bool,
+    /// The file is written back to its disk all the while.
+    pub written_back: bool,
 }
 
 impl Setup {
     /// One to one, published singly, spinning, through a ring of 1 MiB or sixteen messages, whichever is larger.
     pub fn of_size(size: usize) -> Setup {
         let capacity = (size as u64 * 16).max(1 << 20).next_power_of_two();
-        Setup { size, capacity, batch: 1, producers: 1, consumers: 1, wait: "spin".to_owned(), classic: false }
+        Setup {
+            size,
+            capacity,
+            batch: 1,
+            producers: 1,
+            consumers: 1,
+            wait: "spin".to_owned(),
+            classic: false,
+            written_back: false,
+        }
     }
 }
 

@@ -8,14 +8,19 @@
 //! that they run, [`runner`] starts them and collects what they say, [`suite`] lists what is measured, and [`report`]
 //! and [`html`] show it.
 
+pub mod claiming;
+pub mod distance;
 pub mod html;
 pub mod job;
 pub mod machine;
 mod opening;
+pub mod page;
 pub mod payload;
 pub mod report;
 pub mod runner;
+mod size;
 pub mod suite;
+mod targets;
 mod transport;
 pub mod transports;
 pub mod work;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     pub processor: String,
     /// How many this process may use.
@@ -17,6 +17,19 @@ pub struct Machine {
     pub siblings: bool,
     pub kernel: String,
     pub architecture: String,
+    /// Each with its level and size.
+    #[serde(default)]
+    pub caches: String,
+    #[serde(default)]
+    pub memory: String,
+    /// Of the frequency of the first processor.
+    #[serde(default)]
+    pub governor: String,
+    #[serde(default)]
+    pub virtual_machine: bool,
+    /// That made the program.
+    #[serde(default)]
+    pub compiler: String,
 }
 
 impl Machine {
@@ -38,8 +51,9 @@ impl Machine {
             }
             None => choose(&allowed)?,
         };
-        let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+        let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Ok(Machine {
             processor: processor.map_or("unknown", |(_, name)| name.trim()).to_owned(),
@@ -48,6 +62,11 @@ impl Machine {
             siblings: siblings(cpus[0]).contains(&cpus[1]),
             kernel: kernel.trim().to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
+            caches: caches(cpus[0]),
+            memory: memory(),
+            governor: governor(cpus[0]),
+            virtual_machine: flags.split_whitespace().any(|flag| flag == "hypervisor"),
+            compiler: env!("AETHER_BENCH_COMPILER").to_owned(),
         })
     }
 
@@ -59,6 +78,31 @@ impl Machine {
             self.processor, self.architecture, self.kernel, self.processors
         )
     }
+}
+
+fn first_line(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned())
+}
+
+fn caches(cpu: usize) -> String {
+    let cache = |index: usize| {
+        let of = |what: &str| first_line(&format!("/sys/devices/system/cpu/cpu{cpu}/cache/index{index}/{what}"));
+        let kind = of("type")?;
+        // Instructions are few here.
+        if kind == "Instruction" { Some(None) } else { Some(Some(format!("L{} {}", of("level")?, of("size")?))) }
+    };
+    let caches: Vec<String> = (0..8).map_while(cache).flatten().collect();
+    if caches.is_empty() { "unknown".to_owned() } else { caches.join(", ") }
+}
+
+fn memory() -> String {
+    let kibibytes = first_line("/proc/meminfo").and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kibibytes.map_or_else(|| "unknown".to_owned(), |kibibytes| format!("{} GiB", kibibytes.div_ceil(1 << 20)))
+}
+
+fn governor(cpu: usize) -> String {
+    let path = format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
+    first_line(&path).unwrap_or_else(|| "not visible".to_owned())
 }
 
 fn allowed() -> Result<Vec<usize>> {

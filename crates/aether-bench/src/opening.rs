@@ -7,9 +7,9 @@ use aether_ipc::{Buffer, Consumer, Producer};
 use anyhow::{Context, Result};
 
 use crate::job::{Job, Outcome};
-use crate::{Entry, Kind, work};
+use crate::{Entry, work};
 
-pub(crate) const ENTRY: Entry = Entry { name: "opening", kind: Kind::Threads, prepare: |_, _| Ok(()), run };
+pub(crate) const ENTRY: Entry = Entry::alone("opening", run);
 
 const RINGS: usize = 1_000;
 const SMALL: u64 = 4 << 10;

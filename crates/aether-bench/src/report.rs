@@ -2,23 +2,30 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::distance;
 use crate::job::{Outcome, Work};
 use crate::machine::Machine;
-use crate::suite::{Group, Measure};
+use crate::suite::{Group, Measure, Taken};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub version: String,
     pub machine: Machine,
+    /// Nanoseconds that a cache line took between the two processors and back, most of the time.
+    #[serde(default)]
+    pub distance_ns: f64,
     /// Of each measurement, in each round.
     pub seconds: f64,
     pub rounds: usize,
     pub measures: Vec<Measured>,
     pub facts: Vec<Fact>,
+    /// Of what was measured beside the ring, by name.
+    #[serde(default)]
+    pub versions: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +36,26 @@ pub struct Measured {
     pub size: usize,
     /// The first is the limit.
     pub rows: Vec<Figures>,
+    /// What has no figures.
+    #[serde(default)]
+    pub absent: Vec<Absent>,
+}
+
+/// A way that could not be measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Absent {
+    pub label: String,
+    pub reason: String,
+}
+
+/// What one round found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Messages a second, or the mean latency in nanoseconds.
+    pub value: f64,
+    pub p999_ns: Option<u64>,
+    /// As [`Report::distance_ns`], just before.
+    pub distance_ns: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +71,22 @@ pub struct Figures {
     pub ratio: Ratio,
     /// Likewise, of the 99.9th percentiles.
     pub tail_ratio: Option<Ratio>,
+    #[serde(default)]
+    pub rounds: Vec<Round>,
+}
+
+impl Figures {
+    /// Ratios to another row, round by round.
+    pub fn to(&self, other: &Figures) -> Ratio {
+        Ratio::of(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own.value / other.value).collect())
+    }
+
+    /// Likewise, of the 99.9th percentiles.
+    pub fn tail_to(&self, other: &Figures) -> Option<Ratio> {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        let tails = rounds.map(|(own, other)| Some(own.p999_ns? as f64 / other.p999_ns? as f64));
+        Some(Ratio::of(tails.collect::<Option<_>>()?))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,11 +118,22 @@ pub struct Fact {
 
 impl Fact {
     /// Of what each round found.
-    pub fn medians(outcomes: &[Outcome]) -> Vec<Fact> {
-        let Some(first) = outcomes.first() else { return Vec::new() };
-        let of = |index: usize| outcomes.iter().filter_map(|outcome| Some(outcome.facts.get(index)?.1)).collect();
-        let medians = first.facts.iter().enumerate();
+    pub fn medians(taken: &[Taken]) -> Vec<Fact> {
+        let Some(first) = taken.first() else { return Vec::new() };
+        let of = |index: usize| taken.iter().filter_map(|taken| Some(taken.outcome.facts.get(index)?.1)).collect();
+        let medians = first.outcome.facts.iter().enumerate();
         medians.map(|(index, (name, _))| Fact { name: name.clone(), value: Ratio::of(of(index)).median }).collect()
+    }
+}
+
+impl Round {
+    fn of(taken: &Taken, timed: bool) -> Result<Round> {
+        let distance_ns = taken.distance_ns;
+        if !timed {
+            return Ok(Round { value: rate(&taken.outcome), p999_ns: None, distance_ns });
+        }
+        let all = histogram([&taken.outcome])?;
+        Ok(Round { value: all.mean(), p999_ns: Some(all.value_at_quantile(0.999)), distance_ns })
     }
 }
 
@@ -121,34 +175,44 @@ fn latency(all: &Histogram<u64>) -> Latency {
 }
 
 impl Measured {
-    /// `outcomes` are by row, then by round.
-    pub fn of(measure: &Measure, outcomes: &[Vec<Outcome>]) -> Result<Measured> {
+    /// `taken` is by row, then by round, or says why there is nothing.
+    pub fn of(measure: &Measure, taken: &[Result<Vec<Taken>, String>]) -> Result<Measured> {
         let timed = measure.work != Work::Throughput;
-        let limit = &outcomes[0];
-        let mut rows = Vec::new();
-        for (row, own) in measure.rows.iter().zip(outcomes) {
-            let messages_per_second = Ratio::of(own.iter().map(rate).collect()).median;
-            let (mut ratios, mut tails) = (Vec::new(), Vec::new());
-            for (own, limit) in own.iter().zip(limit) {
-                if timed {
-                    let (own, limit) = (histogram([own])?, histogram([limit])?);
-                    ratios.push(own.mean() / limit.mean());
-                    tails.push(own.value_at_quantile(0.999) as f64 / limit.value_at_quantile(0.999) as f64);
-                } else {
-                    ratios.push(rate(own) / rate(limit));
+        let mut rows: Vec<Figures> = Vec::new();
+        let mut absent = Vec::new();
+        for (row, taken) in measure.rows.iter().zip(taken) {
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(reason) => {
+                    ensure!(!rows.is_empty(), "{}: {reason}", row.label);
+                    absent.push(Absent { label: row.label.clone(), reason: reason.clone() });
+                    continue;
                 }
-            }
-            rows.push(Figures {
+            };
+            let messages_per_second = Ratio::of(taken.iter().map(|taken| rate(&taken.outcome)).collect()).median;
+            let rounds = taken.iter().map(|taken| Round::of(taken, timed)).collect::<Result<_>>()?;
+            let mut figures = Figures {
                 label: row.label.clone(),
                 messages_per_second,
                 bytes_per_second: messages_per_second * row.setup.size as f64,
-                latency: if timed { Some(latency(&histogram(own)?)) } else { None },
-                ratio: Ratio::of(ratios),
-                tail_ratio: timed.then(|| Ratio::of(tails)),
-            });
+                latency: None,
+                ratio: Ratio::of(vec![1.0]),
+                tail_ratio: None,
+                rounds,
+            };
+            if timed {
+                figures.latency = Some(latency(&histogram(taken.iter().map(|taken| &taken.outcome))?));
+            }
+            let limit = rows.first().unwrap_or(&figures);
+            (figures.ratio, figures.tail_ratio) = (figures.to(limit), figures.tail_to(limit));
+            rows.push(figures);
         }
         let size = measure.rows.first().map_or(0, |row| row.setup.size);
-        Ok(Measured { group: measure.group.name().to_owned(), name: measure.name.clone(), size, rows })
+        Ok(Measured { group: measure.group.name().to_owned(), name: measure.name.clone(), size, rows, absent })
+    }
+
+    pub fn row(&self, label: &str) -> Option<&Figures> {
+        self.rows.iter().find(|row| row.label == label)
     }
 
     pub fn is_timed(&self) -> bool {
@@ -214,10 +278,11 @@ impl Report {
     /// For a terminal.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{}\n{} rounds of {} s; ratios within a round, their median; rates the median, latencies of all rounds\n",
+            "{}\n{} rounds of {} s; ratios within a round, their median; rates the median, latencies of all rounds\n{}\n",
             self.machine.describe(),
             self.rounds,
-            self.seconds
+            self.seconds,
+            self.distance(),
         );
         for (group, measures) in self.groups() {
             // Writing into a string can't fail, here and below.
@@ -225,10 +290,13 @@ impl Report {
             for measured in measures {
                 text.push('\n');
                 text += &aligned(&measured.table());
+                for Absent { label, reason } in &measured.absent {
+                    let _ = writeln!(text, "  {label}: {reason}");
+                }
             }
         }
         if !self.facts.is_empty() {
-            text += "\nOpening, and memory\n\n";
+            text += "\nOpening, claiming, and memory\n\n";
             for fact in &self.facts {
                 let _ = writeln!(text, "  {}: {:.1}", fact.name, fact.value);
             }
@@ -236,27 +304,23 @@ impl Report {
         text
     }
 
-    /// For a page of documentation: the tables in Markdown.
-    pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        for (group, measures) in self.groups() {
-            let _ = writeln!(text, "\n### {}\n", group.about().trim_end_matches('.'));
-            for measured in measures {
-                let (heads, lines) = measured.table();
-                let _ = writeln!(text, "| {} |\n|{}", heads.join(" | "), "---|".repeat(heads.len()));
-                for line in lines {
-                    let _ = writeln!(text, "| {} |", line.join(" | "));
-                }
-                text.push('\n');
-            }
-        }
-        if !self.facts.is_empty() {
-            text += "\n### Opening, and memory\n\n| what | figure |\n|---|---|\n";
-            for fact in &self.facts {
-                let _ = writeln!(text, "| {} | {:.1} |", fact.name, fact.value);
-            }
-        }
-        text
+    /// How far apart the processors were.
+    pub fn distance(&self) -> String {
+        let rounds = self.measures.iter().flat_map(|measured| &measured.rows).flat_map(|row| &row.rounds);
+        let all = rounds.clone().count();
+        let alike = rounds.filter(|round| distance::alike(round.distance_ns, self.distance_ns)).count();
+        format!(
+            "a cache line to the other processor and back: {}, in {alike} of {all} measurements",
+            time(self.distance_ns)
+        )
+    }
+
+    pub fn fact(&self, name: &str) -> Option<f64> {
+        self.facts.iter().find(|fact| fact.name == name).map(|fact| fact.value)
+    }
+
+    pub fn measured(&self, group: Group, name: &str) -> Option<&Measured> {
+        self.measures.iter().find(|measured| measured.group == group.name() && measured.name == name)
     }
 
     /// The groups that were measured, in order.
@@ -323,14 +387,22 @@ mod tests {
     use crate::job::Setup;
     use crate::suite::Row;
 
-    fn outcome(messages: u64, latencies: &[(u64, u64)]) -> Outcome {
-        Outcome { messages, elapsed_ns: 1_000_000_000, latencies: latencies.to_vec(), ..Outcome::default() }
+    fn outcome(messages: u64, latencies: &[(u64, u64)]) -> Taken {
+        let latencies = latencies.to_vec();
+        let outcome = Outcome { messages, elapsed_ns: 1_000_000_000, latencies, ..Outcome::default() };
+        Taken { outcome, distance_ns: 60.0 }
     }
 
     fn measure(work: Work) -> Measure {
         let row =
             |label: &str| Row { label: label.to_owned(), transport: "aether", setup: Setup::of_size(8), disk: false };
-        Measure { group: Group::Throughput, name: "eight".to_owned(), work, rows: vec![row("limit"), row("own")] }
+        Measure {
+            group: Group::Throughput,
+            name: "eight".to_owned(),
+            work,
+            times: 1,
+            rows: vec![row("limit"), row("own")],
+        }
     }
 
     fn report(measured: Measured) -> Report {
@@ -341,15 +413,25 @@ mod tests {
             siblings: false,
             kernel: "K".to_owned(),
             architecture: "A".to_owned(),
+            ..Machine::default()
         };
-        Report { version: "1".to_owned(), machine, seconds: 1.0, rounds: 3, measures: vec![measured], facts: vec![] }
+        Report {
+            version: "1".to_owned(),
+            machine,
+            distance_ns: 60.0,
+            seconds: 1.0,
+            rounds: 3,
+            measures: vec![measured],
+            facts: vec![],
+            versions: vec![],
+        }
     }
 
     #[test]
     fn ratios_are_formed_within_a_round_and_their_median_is_told() {
         let limits = [100, 1_000, 10_000].map(|messages| outcome(messages, &[])).to_vec();
         let own = [50, 600, 9_000].map(|messages| outcome(messages, &[])).to_vec();
-        let measured = Measured::of(&measure(Work::Throughput), &[limits, own]).unwrap();
+        let measured = Measured::of(&measure(Work::Throughput), &[Ok(limits), Ok(own)]).unwrap();
         let ratio = measured.rows[1].ratio;
         assert_eq!((ratio.lowest, ratio.median, ratio.highest), (0.5, 0.6, 0.9));
         assert_eq!(measured.rows[1].messages_per_second, 600.0);
@@ -361,7 +443,7 @@ mod tests {
         let limit = outcome(1, &[(100, 1)]);
         let first = outcome(1, &[(200, 998)]);
         let second = outcome(1, &[(200, 1), (5_000, 1)]);
-        let outcomes = [vec![limit.clone(), limit], vec![first, second]];
+        let outcomes = [Ok(vec![limit.clone(), limit]), Ok(vec![first, second])];
         let measured = Measured::of(&measure(Work::RoundTrip), &outcomes).unwrap();
         let latency = measured.rows[1].latency.as_ref().unwrap();
         assert_eq!((latency.p50_ns, latency.p999_ns), (200, 200));
@@ -372,7 +454,7 @@ mod tests {
     #[test]
     fn a_report_comes_back_from_json_as_it_was_and_a_comparison_shows_the_change() {
         let of = |messages| {
-            let outcomes = [vec![outcome(100, &[])], vec![outcome(messages, &[])]];
+            let outcomes = [Ok(vec![outcome(100, &[])]), Ok(vec![outcome(messages, &[])])];
             report(Measured::of(&measure(Work::Throughput), &outcomes).unwrap())
         };
         let (old, new) = (of(50), of(75));
@@ -383,8 +465,31 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_figures_is_named_with_the_reason_and_a_limit_without_them_is_an_error() {
+        let mut measure = measure(Work::Throughput);
+        measure.rows.push(Row { label: "peer".to_owned(), ..measure.rows[1].clone() });
+        let figures = || Ok(vec![outcome(100, &[])]);
+        let absent = Err("it takes no more than 7 bytes".to_owned());
+        let measured = Measured::of(&measure, &[figures(), figures(), absent.clone()]).unwrap();
+        assert_eq!((measured.rows.len(), measured.absent.len()), (2, 1));
+        let text = report(measured).text();
+        assert!(text.contains("peer: it takes no more than 7 bytes"), "{text}");
+        let error = Measured::of(&measure, &[absent, figures(), figures()]).unwrap_err();
+        assert!(error.to_string().contains("no more than 7 bytes"), "{error}");
+    }
+
+    #[test]
+    fn measurements_at_another_distance_are_counted() {
+        let mut far = outcome(100, &[]);
+        far.distance_ns = 300.0;
+        let taken = [Ok(vec![outcome(100, &[]), outcome(100, &[])]), Ok(vec![outcome(100, &[]), far])];
+        let report = report(Measured::of(&measure(Work::Throughput), &taken).unwrap());
+        assert!(report.distance().ends_with("60 ns, in 3 of 4 measurements"), "{}", report.distance());
+    }
+
+    #[test]
     fn tables_are_aligned() {
-        let outcomes = [vec![outcome(100, &[])], vec![outcome(31_000_000, &[])]];
+        let outcomes = [Ok(vec![outcome(100, &[])]), Ok(vec![outcome(31_000_000, &[])])];
         let text = report(Measured::of(&measure(Work::Throughput), &outcomes).unwrap()).text();
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
         assert_eq!(lines.len(), 3, "{text}");

@@ -2,9 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +21,9 @@ use crate::{Entry, Kind, work};
 /// The longest that anything here waits without asking whether it shall end.
 const LOOK: Duration = Duration::from_millis(50);
 /// What a measurement may take beyond its time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two times that a file is written back.
+const BETWEEN_WRITES: Duration = Duration::from_millis(10);
 
 const READY: &str = "ready";
 const GO: &str = "go";
@@ -29,7 +34,6 @@ pub struct Runner<'a> {
     /// The arguments that make this program call [`child`].
     arguments: Vec<OsString>,
     cpus: [usize; 2],
-    duration: Duration,
     interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -38,23 +42,43 @@ impl<'a> Runner<'a> {
         entries: &'a [Entry],
         arguments: Vec<OsString>,
         cpus: [usize; 2],
-        duration: Duration,
         interrupted: &'a dyn Fn() -> bool,
     ) -> Runner<'a> {
-        Runner { entries, arguments, cpus, duration, interrupted }
+        Runner { entries, arguments, cpus, interrupted }
     }
 
-    /// One measurement, in a folder of its own below `folder`.
+    pub fn cpus(&self) -> [usize; 2] {
+        self.cpus
+    }
+
+    /// Why a transport can't do this, if it can't.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such transport.
+    pub fn refuses(&self, transport: &str, work: Work, setup: &Setup) -> Result<Option<String>> {
+        Ok((find(self.entries, transport)?.refuses)(work, setup))
+    }
+
+    /// One measurement of `duration`, in a folder of its own below `folder`.
     ///
     /// # Errors
     ///
     /// What the sides said; also a message lost, repeated, or changed on its way, and an interruption.
-    pub fn run(&self, transport: &str, work: Work, setup: &Setup, folder: &Path) -> Result<Outcome> {
+    pub fn run(
+        &self,
+        transport: &str,
+        work: Work,
+        setup: &Setup,
+        folder: &Path,
+        duration: Duration,
+    ) -> Result<Outcome> {
         let entry = find(self.entries, transport)?;
         let place = tempfile::Builder::new().prefix("aether-bench-").tempdir_in(folder);
         let place = place.with_context(|| format!("can't make a folder in {}", folder.display()))?;
+        let _clean = Clean(entry, place.path());
         work::prepare(entry.prepare, place.path(), work, setup)?;
-        let nanoseconds = u64::try_from(self.duration.as_nanos())?;
+        let nanoseconds = u64::try_from(duration.as_nanos())?;
         let jobs: Vec<Job> = roles(entry.kind, setup)
             .into_iter()
             .map(|role| Job {
@@ -68,7 +92,10 @@ impl<'a> Runner<'a> {
                 duration_ns: nanoseconds,
             })
             .collect();
-        let outcomes = self.sides(&jobs).with_context(|| format!("{transport}, {} bytes", setup.size))?;
+        let outcomes = {
+            let _writing = setup.written_back.then(|| WriteBack::start(place.path().to_owned()));
+            self.sides(&jobs, duration).with_context(|| format!("{transport}, {} bytes", setup.size))?
+        };
         let outcome = together(work, jobs.iter().map(|job| job.role).zip(outcomes).collect());
         ensure!(
             outcome.wrong == 0,
@@ -79,13 +106,13 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
-    fn sides(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
+    fn sides(&self, jobs: &[Job], duration: Duration) -> Result<Vec<Outcome>> {
         let (lines, said) = channel();
         let mut sides = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             sides.push(Side::start(&self.arguments, index, job, lines.clone())?);
         }
-        let deadline = Instant::now() + self.duration * 2 + PATIENCE;
+        let deadline = Instant::now() + duration * 4 + PATIENCE;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; jobs.len()];
         let mut waiting = jobs.len();
         while outcomes.contains(&None) {
@@ -100,8 +127,9 @@ impl<'a> Runner<'a> {
                     }
                 }
                 Ok((index, Some(line))) => {
-                    let outcome = serde_json::from_str(&line);
-                    outcomes[index] = Some(outcome.with_context(|| format!("side {index} said {line:?}"))?);
+                    let answer: Answer =
+                        serde_json::from_str(&line).with_context(|| format!("side {index} said {line:?}"))?;
+                    outcomes[index] = Some(answer.map_err(anyhow::Error::msg)?);
                 }
                 Ok((index, None)) => {
                     ensure!(outcomes[index].is_some(), "side {index} ended too early; what it wrote above says why");
@@ -114,6 +142,51 @@ impl<'a> Runner<'a> {
             ensure!(Instant::now() < deadline, "the sides did not end in time");
         }
         Ok(outcomes.into_iter().flatten().collect())
+    }
+}
+
+/// What a side says in the end.
+type Answer = Result<Outcome, String>;
+
+/// Has a transport clean up when a measurement is over.
+struct Clean<'a>(&'a Entry, &'a Path);
+
+impl Drop for Clean<'_> {
+    fn drop(&mut self) {
+        (self.0.clean)(self.1);
+    }
+}
+
+/// Writes all that is in the folders of a measurement back to the disk, again and again, as the kernel does every few
+/// seconds.
+struct WriteBack {
+    ended: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl WriteBack {
+    fn start(place: PathBuf) -> WriteBack {
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let thread = thread::spawn(move || {
+            while !told.load(Relaxed) {
+                let folders = std::fs::read_dir(&place).into_iter().flatten().flatten();
+                let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
+                for file in files {
+                    // It may be gone again.
+                    let _ = File::open(file.path()).and_then(|file| file.sync_data());
+                }
+                thread::sleep(BETWEEN_WRITES);
+            }
+        });
+        WriteBack { ended, thread: Some(thread) }
+    }
+}
+
+impl Drop for WriteBack {
+    fn drop(&mut self) {
+        self.ended.store(true, Relaxed);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 
@@ -142,6 +215,7 @@ fn roles(kind: Kind, setup: &Setup) -> Vec<Role> {
 /// What one process measured, or what many did: the time until the last receiver had everything.
 fn together(work: Work, outcomes: Vec<(Role, Outcome)>) -> Outcome {
     if work == Work::RoundTrip {
+        // The first that is not a receiver asked.
         let asked = outcomes.into_iter().find(|(role, _)| !matches!(role, Role::Receiver(_)));
         return asked.map(|(_, outcome)| outcome).unwrap_or_default();
     }
@@ -216,6 +290,9 @@ impl Drop for Side {
 /// One side: reads its [`Job`] from standard input, and writes its [`Outcome`] to standard output. Ends with the
 /// process that started it.
 pub fn child(entries: &[Entry]) -> Result<()> {
+    // What a library prints goes to standard error, so that it can't be taken for an answer.
+    let mut output = File::from(rustix::io::dup(io::stdout()).context("can't keep standard output")?);
+    rustix::stdio::dup2_stdout(io::stderr()).context("can't turn standard output away")?;
     let (lines, told) = channel();
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(io::Result::ok) {
@@ -228,15 +305,11 @@ pub fn child(entries: &[Entry]) -> Result<()> {
     let job: Job = serde_json::from_str(&told.recv()?).context("this is no job")?;
     let entry = find(entries, &job.transport)?;
     let outcome = (entry.run)(&job, &mut || {
-        say(READY)?;
+        writeln!(output, "{READY}").context("nobody listens")?;
         let line = told.recv()?;
         ensure!(line == GO, "expected {GO:?}, found {line:?}");
         Ok(())
-    })?;
-    say(&serde_json::to_string(&outcome)?)
-}
-
-fn say(line: &str) -> Result<()> {
-    let mut output = io::stdout().lock();
-    writeln!(output, "{line}").and_then(|()| output.flush()).context("nobody listens")
+    });
+    let answer: Answer = outcome.map_err(|error| format!("{error:#}"));
+    writeln!(output, "{}", serde_json::to_string(&answer)?).context("nobody listens")
 }

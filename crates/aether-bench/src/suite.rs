@@ -1,12 +1,15 @@
 //! What is measured, in which order, and the loop that does it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::distance;
 use crate::job::{Outcome, Setup, Work};
 use crate::report::{Fact, Measured};
-use crate::runner::Runner;
+use crate::runner::{Interrupted, Runner};
+use crate::transports::OWN;
 
 /// Ways that do the same work, in turns. The first is the limit that the others are compared with.
 #[derive(Debug, Clone)]
@@ -14,7 +17,17 @@ pub struct Measure {
     pub group: Group,
     pub name: String,
     pub work: Work,
+    /// So many times as long as others, where what matters is rare.
+    pub times: u32,
     pub rows: Vec<Row>,
+}
+
+/// One measurement.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub outcome: Outcome,
+    /// [`distance::now`], just before.
+    pub distance_ns: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -52,22 +65,27 @@ macro_rules! groups {
 
 groups! {
     RoundTrip "round-trip" "A message there and the same back, both sides spinning.",
-    WakeUp "wake-up" "The receiver sleeps in the kernel and is woken.",
+    WakeUp "wake-up" "The receiver sleeps in the kernel, a message wakes it.",
     Throughput "throughput" "One way as fast as it goes, each message published alone.",
     Batches "batches" "One way as fast as it goes, 256 messages published together.",
     Rate "rate" "At an even pace; latency from when a message was due.",
     Waiting "waiting" "Throughput by the way in which both sides wait.",
-    Many "many" "Throughput of many producers, and to many consumers, on the same two processors.",
+    Many "many" "Throughput of many producers on one processor, and to many consumers on the other.",
     Capacity "capacity" "Throughput by the size of the ring.",
     Layout "layout" "The layouts of the file.",
     Disk "disk" "A file on a disk beside one in memory, at an even pace.",
-    Opening "opening" "What it takes to open rings, and their memory.",
+    Opening "opening" "What it takes to open rings, their memory, and claiming in place.",
 }
 
-const SIZES: [usize; 7] = [8, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
-const BATCH: usize = 256;
+/// Payloads of throughput.
+pub const SIZES: [usize; 7] = [8, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
+/// Sizes of a ring, the usual one first.
+pub const CAPACITIES: [u64; 6] = [1 << 20, 4 << 10, 64 << 10, 16 << 20, 64 << 20, 1 << 30];
+/// Messages of a batch.
+pub const BATCH: usize = 256;
 
-fn row(transport: &'static str, setup: &Setup) -> Row {
+/// One to one, in memory.
+pub fn row(transport: &'static str, setup: &Setup) -> Row {
     Row { label: transport.to_owned(), transport, setup: setup.clone(), disk: false }
 }
 
@@ -81,7 +99,7 @@ pub fn own(groups: &[Group]) -> Vec<Measure> {
 }
 
 fn of(group: Group) -> Vec<Measure> {
-    let measure = |name: String, work, rows| Measure { group, name, work, rows };
+    let measure = |name: String, work, rows| Measure { group, name, work, times: 1, rows };
     let parked = Setup { wait: "park".to_owned(), ..Setup::of_size(8) };
     match group {
         Group::RoundTrip => vec![
@@ -97,11 +115,9 @@ fn of(group: Group) -> Vec<Measure> {
             ),
         ],
         Group::WakeUp => {
-            let rows = rows(&["bare futex", "aether"], &parked);
-            vec![
-                measure("asleep, round trip".to_owned(), Work::RoundTrip, rows.clone()),
-                measure("asleep, 1,000 messages a second".to_owned(), Work::Rate { per_second: 1_000 }, rows),
-            ]
+            let rows = rows(&["bare futex", "aether", "Unix socket"], &parked);
+            let work = Work::Rate { per_second: 1_000 };
+            vec![Measure { times: 3, ..measure("asleep, 1,000 messages a second".to_owned(), work, rows) }]
         }
         Group::Throughput => SIZES
             .iter()
@@ -119,7 +135,8 @@ fn of(group: Group) -> Vec<Measure> {
             .into(),
         Group::Rate => {
             let rows = rows(&["bare ring", "aether", "Unix socket"], &Setup::of_size(64));
-            vec![measure("100,000 messages of 64 bytes a second".to_owned(), Work::Rate { per_second: 100_000 }, rows)]
+            let work = Work::Rate { per_second: 100_000 };
+            vec![Measure { times: 2, ..measure("100,000 messages of 64 bytes a second".to_owned(), work, rows) }]
         }
         Group::Waiting => {
             let rows = ["spin", "yield", "backoff", "park"]
@@ -139,12 +156,16 @@ fn of(group: Group) -> Vec<Measure> {
                 .into();
             vec![measure("64 bytes, producers to consumers".to_owned(), Work::Throughput, rows)]
         }
-        Group::Capacity => [4 << 10, 64 << 10, 1 << 20, 64 << 20, 1 << 30]
-            .map(|capacity| {
-                let rows = rows(&["bare ring, copied", "aether"], &Setup { capacity, ..Setup::of_size(64) });
-                measure(format!("64 bytes through {}", bytes(capacity as usize)), Work::Throughput, rows)
-            })
-            .into(),
+        Group::Capacity => {
+            // All in one measure, so that they are taken in turns.
+            let rows = CAPACITIES.iter().flat_map(|&capacity| {
+                ["bare ring, copied", "aether"].map(|transport| {
+                    let setup = Setup { capacity, ..Setup::of_size(64) };
+                    Row { label: format!("{transport}, {}", bytes(capacity as usize)), ..row(transport, &setup) }
+                })
+            });
+            vec![measure("64 bytes, by capacity".to_owned(), Work::Throughput, rows.collect())]
+        }
         Group::Layout => {
             let extended = Setup::of_size(64);
             let classic = Setup { classic: true, ..extended.clone() };
@@ -161,12 +182,20 @@ fn of(group: Group) -> Vec<Measure> {
             let memory = row("aether", &Setup { capacity: 64 << 20, ..Setup::of_size(1 << 10) });
             let rows = vec![
                 Row { label: "aether, in memory".to_owned(), ..memory.clone() },
-                Row { label: "aether, on the disk".to_owned(), disk: true, ..memory },
+                Row { label: "aether, on the disk".to_owned(), disk: true, ..memory.clone() },
+                Row {
+                    label: "aether, on the disk, written back".to_owned(),
+                    disk: true,
+                    setup: Setup { written_back: true, ..memory.setup },
+                    ..memory
+                },
             ];
-            vec![measure("100,000 messages of 1 KiB a second".to_owned(), Work::Rate { per_second: 100_000 }, rows)]
+            let work = Work::Rate { per_second: 100_000 };
+            vec![Measure { times: 4, ..measure("100,000 messages of 1 KiB a second".to_owned(), work, rows) }]
         }
         Group::Opening => {
-            vec![measure("opening".to_owned(), Work::Opening, rows(&["opening"], &Setup::of_size(8)))]
+            let rows = rows(&["opening", "claiming"], &Setup::of_size(8));
+            vec![measure("opening".to_owned(), Work::Facts, rows)]
         }
     }
 }
@@ -187,32 +216,105 @@ pub struct Folders {
     pub disk: PathBuf,
 }
 
-/// All rows in turns, `rounds` times. `progress` is told of each step before it is taken.
+/// Everything that was found.
+pub struct Found {
+    pub distance_ns: f64,
+    pub measures: Vec<Measured>,
+    pub facts: Vec<Fact>,
+}
+
+/// All rows in turns, `rounds` times, for `duration` each. `progress` is told of each step before it is taken.
+///
+/// # Errors
+///
+/// If a measurement of the ring itself, or of a limit, fails, and when it is interrupted. Where a peer fails, the report
+/// says so.
 pub fn run(
     runner: &Runner<'_>,
     folders: &Folders,
     measures: &[Measure],
     rounds: usize,
+    duration: Duration,
     mut progress: impl FnMut(&str),
-) -> Result<(Vec<Measured>, Vec<Fact>)> {
-    let mut measured = Vec::new();
-    let mut facts = Vec::new();
+) -> Result<Found> {
+    let cpus = runner.cpus();
+    let again = steps(measures, rounds) / 2;
+    let mut distances = Distances { cpus, usual: distance::usual(cpus)?, again, elsewhere: (0, 0.0) };
+    let mut seen = Vec::new();
+    let mut found = Found { distance_ns: 0.0, measures: Vec::new(), facts: Vec::new() };
     for measure in measures {
-        let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); measure.rows.len()];
+        let mut taken: Vec<Result<Vec<Taken>, String>> = vec![Ok(Vec::new()); measure.rows.len()];
         for _ in 0..rounds {
-            for (row, outcomes) in measure.rows.iter().zip(&mut outcomes) {
+            for (row, taken) in measure.rows.iter().zip(&mut taken) {
                 progress(&format!("{}: {}", measure.name, row.label));
+                let Ok(rounds) = taken else { continue };
+                if let Some(reason) = runner.refuses(row.transport, measure.work, &row.setup)? {
+                    *taken = Err(reason);
+                    continue;
+                }
                 let folder: &Path = if row.disk { &folders.disk } else { &folders.memory };
-                outcomes.push(runner.run(row.transport, measure.work, &row.setup, folder)?);
+                let take = || runner.run(row.transport, measure.work, &row.setup, folder, duration * measure.times);
+                match distances.at_usual(take) {
+                    Ok(one) => {
+                        seen.push(one.distance_ns);
+                        rounds.push(one);
+                    }
+                    Err(error) if is_own(row.transport) || error.is::<Interrupted>() => return Err(error),
+                    Err(error) => *taken = Err(format!("failed: {error:#}")),
+                }
             }
         }
-        if measure.work == Work::Opening {
-            facts.extend(outcomes.iter().flat_map(|outcomes| Fact::medians(outcomes)));
+        if measure.work == Work::Facts {
+            found.facts.extend(taken.iter().flatten().flat_map(|taken| Fact::medians(taken)));
         } else {
-            measured.push(Measured::of(measure, &outcomes)?);
+            found.measures.push(Measured::of(measure, &taken)?);
         }
     }
-    Ok((measured, facts))
+    seen.sort_by(f64::total_cmp);
+    found.distance_ns = seen.get(seen.len() / 2).copied().unwrap_or(distances.usual);
+    Ok(found)
+}
+
+fn is_own(transport: &str) -> bool {
+    OWN.iter().any(|entry| entry.name == transport)
+}
+
+/// Has measurements taken at one distance of the processors, where that can be had.
+struct Distances {
+    cpus: [usize; 2],
+    usual: f64,
+    /// So many measurements may still be taken again: it shall end even if the processors never come to rest.
+    again: usize,
+    /// Measurements in a row that were taken elsewhere, and where.
+    elsewhere: (usize, f64),
+}
+
+/// After so many measurements in a row at another distance, that one is the usual one.
+const MOVED: usize = 5;
+
+impl Distances {
+    /// Again until the processors are as far apart as they usually are, before and after.
+    fn at_usual(&mut self, mut take: impl FnMut() -> Result<Outcome>) -> Result<Taken> {
+        loop {
+            let distance_ns = distance::now(self.cpus)?;
+            let outcome = take()?;
+            let after = distance::now(self.cpus)?;
+            let alike = distance::alike(distance_ns, self.usual) && distance::alike(after, self.usual);
+            if alike {
+                self.elsewhere = (0, 0.0);
+            }
+            if alike || self.again == 0 {
+                return Ok(Taken { outcome, distance_ns });
+            }
+            self.again -= 1;
+            let (count, place) = self.elsewhere;
+            let stayed = distance::alike(after, place) && distance::alike(after, distance_ns);
+            self.elsewhere = (if stayed { count + 1 } else { 1 }, after);
+            if self.elsewhere.0 >= MOVED {
+                self.usual = after;
+            }
+        }
+    }
 }
 
 /// How often `progress` will be told.

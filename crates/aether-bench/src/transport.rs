@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::job::{Job, Outcome, Setup};
+use crate::job::{Job, Outcome, Setup, Work};
+use crate::size::{self, BySize};
 use crate::work;
 
 /// The sending end. Every payload has the size that both sides agreed on.
@@ -13,7 +14,7 @@ pub trait Sender {
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()>;
 
     /// Sends `count` messages, published together where the transport can; `fill` gets the index of each.
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         for index in 0..count {
             self.send(|payload| fill(index, payload))?;
         }
@@ -23,6 +24,9 @@ pub trait Sender {
 
 /// The receiving end.
 pub trait Receiver {
+    /// It waits by looking at memory that the sender writes to.
+    const SPINS: bool = false;
+
     /// Waits for a message, and hands this one and those that are there already to `each`.
     fn receive(&mut self, each: impl FnMut(&[u8])) -> Result<()>;
 }
@@ -32,6 +36,11 @@ pub trait Transport {
     type Sender: Sender;
     type Receiver: Receiver;
 
+    /// Why this can't be done, if it can't.
+    fn refuses(_work: Work, _setup: &Setup) -> Option<String> {
+        None
+    }
+
     /// Makes what has to be there before either side starts.
     fn prepare(_place: &Path, _setup: &Setup) -> Result<()> {
         Ok(())
@@ -40,12 +49,20 @@ pub trait Transport {
     fn sender(place: &Path, setup: &Setup) -> Result<Self::Sender>;
 
     fn receiver(place: &Path, setup: &Setup) -> Result<Self::Receiver>;
+
+    /// Removes what is not in the folder, also after sides that were killed.
+    fn clean(_place: &Path) {}
 }
 
 /// Between two threads, for what can't leave a process.
 pub trait Threads {
     type Sender: Sender + Send + 'static;
     type Receiver: Receiver + Send + 'static;
+
+    /// Why this can't be done, if it can't.
+    fn refuses(_work: Work, _setup: &Setup) -> Option<String> {
+        None
+    }
 
     fn pair(setup: &Setup) -> Result<(Self::Sender, Self::Receiver)>;
 }
@@ -61,16 +78,35 @@ pub enum Kind {
 pub struct Entry {
     pub name: &'static str,
     pub kind: Kind,
+    pub refuses: fn(Work, &Setup) -> Option<String>,
     pub prepare: fn(&Path, &Setup) -> Result<()>,
+    pub clean: fn(&Path),
     pub run: fn(&Job, &mut dyn FnMut() -> Result<()>) -> Result<Outcome>,
 }
 
 impl Entry {
     pub const fn processes<T: Transport>(name: &'static str) -> Entry {
-        Entry { name, kind: Kind::Processes, prepare: T::prepare, run: work::side::<T> }
+        Entry {
+            name,
+            kind: Kind::Processes,
+            refuses: T::refuses,
+            prepare: T::prepare,
+            clean: T::clean,
+            run: work::side::<T>,
+        }
+    }
+
+    /// Its code is made for some sizes.
+    pub(crate) const fn by_size<W: BySize>(name: &'static str) -> Entry {
+        Entry { run: size::side::<W>, ..Entry::processes::<W::Of<0>>(name) }
     }
 
     pub const fn threads<T: Threads>(name: &'static str) -> Entry {
-        Entry { name, kind: Kind::Threads, prepare: |_, _| Ok(()), run: work::both::<T> }
+        Entry { refuses: T::refuses, ..Entry::alone(name, work::both::<T>) }
+    }
+
+    /// Something that one process does by itself.
+    pub const fn alone(name: &'static str, run: fn(&Job, &mut dyn FnMut() -> Result<()>) -> Result<Outcome>) -> Entry {
+        Entry { name, kind: Kind::Threads, refuses: |_, _| None, prepare: |_, _| Ok(()), clean: |_| (), run }
     }
 }

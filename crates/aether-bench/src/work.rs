@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,6 +24,7 @@ pub fn now() -> u64 {
 }
 
 pub(crate) fn pin(cpu: usize) -> Result<()> {
+    ensure!(cpu < CpuSet::MAX_CPU, "there is no processor {cpu}");
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).with_context(|| format!("can't run on processor {cpu} alone"))
@@ -35,7 +36,7 @@ fn histogram() -> Result<Histogram<u64>> {
 }
 
 /// What one process of a measurement does. `ready` returns when all are.
-pub(crate) fn side<T: Transport>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
+pub fn side<T: Transport>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let there = folder(&job.place, "there");
     let back = folder(&job.place, "back");
     match (job.role, job.work) {
@@ -83,7 +84,7 @@ pub(crate) fn prepare(make: fn(&Path, &Setup) -> Result<()>, place: &Path, work:
 }
 
 /// Both sides as threads of this process.
-pub(crate) fn both<T: Threads>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
+pub fn both<T: Threads>(job: &Job, ready: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let (mut sender, mut receiver) = T::pair(&job.setup)?;
     let echo = if job.work == Work::RoundTrip { Some(T::pair(&job.setup)?) } else { None };
     ready()?;
@@ -168,7 +169,14 @@ fn send_at_rate(job: &Job, per_second: u64, sender: &mut impl Sender) -> Result<
     Ok(Outcome { total, ..Outcome::default() })
 }
 
-fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
+/// Bytes of a run that needs no pause before the next look.
+const RUN: usize = 16 << 10;
+/// Looks away, of some ten nanoseconds each, after a shorter one: one for so many bytes of the ring, which has to have room
+/// for what comes meanwhile.
+const PAUSE_PER: u64 = 4 << 10;
+const LONGEST_PAUSE: u64 = 256;
+
+fn receive<R: Receiver>(job: &Job, receiver: &mut R) -> Result<Outcome> {
     let rate = matches!(job.work, Work::Rate { .. });
     let mut latencies = histogram()?;
     let mut outcome = Outcome::default();
@@ -177,7 +185,9 @@ fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
     let (mut starts, mut ends) = (0, 0);
     let mut last_due = 0;
     let mut received = 0u64;
+    let pause = (job.setup.capacity / PAUSE_PER).min(LONGEST_PAUSE);
     while ends < job.setup.producers {
+        let already = received;
         receiver.receive(|payload| {
             let Some(word) = payload::read(payload) else {
                 outcome.wrong += 1;
@@ -209,6 +219,13 @@ fn receive(job: &Job, receiver: &mut impl Receiver) -> Result<Outcome> {
                 *next = word + 1;
             }
         })?;
+        // A receiver that looks as often as it can takes the line of the cursor away from a sender that is about as fast,
+        // every time; then both are several times slower, or not, as chance will have it.
+        if R::SPINS && job.work == Work::Throughput && (received - already) as usize * job.setup.size < RUN {
+            for _ in 0..pause {
+                std::hint::spin_loop();
+            }
+        }
     }
     outcome.total = received;
     outcome.messages = received - before;
@@ -272,4 +289,107 @@ fn answer(receiver: &mut impl Receiver, sender: &mut impl Sender) -> Result<Outc
 
 fn values(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
     histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::machine::Machine;
+
+    /// What a faulty way does to its 100th message.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        Lose,
+        Repeat,
+        Change,
+        Swap,
+    }
+
+    const FAULTS: [Fault; 5] = [Fault::None, Fault::Lose, Fault::Repeat, Fault::Change, Fault::Swap];
+
+    struct Faulty<const FAULT: usize>;
+
+    struct Sending {
+        messages: mpsc::SyncSender<Vec<u8>>,
+        fault: Fault,
+        sent: u64,
+        held: Option<Vec<u8>>,
+        size: usize,
+    }
+
+    impl Sender for Sending {
+        fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+            let mut payload = vec![0; self.size];
+            fill(&mut payload);
+            self.sent += 1;
+            if self.sent == 100 {
+                match self.fault {
+                    Fault::None => {}
+                    Fault::Lose => return Ok(()),
+                    Fault::Repeat => self.messages.send(payload.clone())?,
+                    Fault::Change => payload[self.size - 1] ^= 1,
+                    Fault::Swap => {
+                        self.held = Some(payload);
+                        return Ok(());
+                    }
+                }
+            }
+            self.messages.send(payload)?;
+            if let Some(held) = self.held.take() {
+                self.messages.send(held)?;
+            }
+            Ok(())
+        }
+    }
+
+    impl Receiver for mpsc::Receiver<Vec<u8>> {
+        fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
+            each(&self.recv()?);
+            Ok(())
+        }
+    }
+
+    impl<const FAULT: usize> Threads for Faulty<FAULT> {
+        type Sender = Sending;
+        type Receiver = mpsc::Receiver<Vec<u8>>;
+
+        fn pair(setup: &Setup) -> Result<(Sending, mpsc::Receiver<Vec<u8>>)> {
+            let (messages, receiver) = mpsc::sync_channel(64);
+            let sending = Sending { messages, fault: FAULTS[FAULT], sent: 0, held: None, size: setup.size };
+            Ok((sending, receiver))
+        }
+    }
+
+    fn wrong<const FAULT: usize>(cpus: [usize; 2], work: Work) -> u64 {
+        let job = Job {
+            transport: "faulty".to_owned(),
+            role: Role::Alone,
+            work,
+            setup: Setup::of_size(64),
+            place: std::path::PathBuf::new(),
+            cpus,
+            warmup_ns: 1_000_000,
+            duration_ns: 2_000_000,
+        };
+        let outcome = both::<Faulty<FAULT>>(&job, &mut || Ok(())).unwrap();
+        assert!(outcome.total > 0, "{outcome:?}");
+        outcome.wrong
+    }
+
+    #[test]
+    fn a_message_that_is_lost_repeated_changed_or_out_of_order_is_noticed() {
+        // Asked once: a side binds its thread, which is this one, to a single processor.
+        let cpus = Machine::look(None).unwrap().cpus;
+        for work in [Work::Throughput, Work::Rate { per_second: 1_000_000 }] {
+            assert_eq!(wrong::<0>(cpus, work), 0, "{work:?}");
+            assert!(wrong::<1>(cpus, work) > 0, "lost: {work:?}");
+            assert!(wrong::<2>(cpus, work) > 0, "repeated: {work:?}");
+            assert!(wrong::<3>(cpus, work) > 0, "changed: {work:?}");
+            assert!(wrong::<4>(cpus, work) > 0, "out of order: {work:?}");
+        }
+        assert_eq!(wrong::<0>(cpus, Work::RoundTrip), 0);
+    }
 }

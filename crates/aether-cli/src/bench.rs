@@ -47,7 +47,7 @@ pub(crate) struct Bench {
     #[arg(value_name = "WORK", value_parser = group)]
     groups: Vec<Group>,
     /// Seconds of each measurement, in each round
-    #[arg(long, value_name = "N", default_value_t = 0.15, value_parser = seconds)]
+    #[arg(long, value_name = "N", default_value_t = 0.12, value_parser = seconds)]
     seconds: f64,
     /// How often each measurement is taken; an odd number has a median
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
@@ -94,19 +94,27 @@ pub(crate) fn run(args: &Bench) -> Result {
     let measures = suite::own(groups);
     let rounds = usize::from(args.rounds);
     let duration = Duration::from_secs_f64(args.seconds);
-    let runner = Runner::new(OWN, vec!["bench-side".into()], machine.cpus, duration, &interrupted);
+    let runner = Runner::new(OWN, vec!["bench-side".into()], machine.cpus, &interrupted);
     let disk = args.disk.canonicalize().map_err(|error| at(&args.disk, error))?;
     let folders = Folders { memory: system::memory_folder(), disk };
     let steps = suite::steps(&measures, rounds) as u64;
     let bar = ProgressBar::new(steps).with_style(style("{wide_bar} {pos}/{len} {msg}"));
-    let result = suite::run(&runner, &folders, &measures, rounds, |step| {
+    let result = suite::run(&runner, &folders, &measures, rounds, duration, |step| {
         bar.set_message(step.to_owned());
         bar.inc(1);
     });
     bar.finish_and_clear();
-    let (measures, facts) = result.map_err(failure)?;
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let report = Report { version, machine, seconds: args.seconds, rounds, measures, facts };
+    let suite::Found { distance_ns, measures, facts } = result.map_err(failure)?;
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine,
+        distance_ns,
+        seconds: args.seconds,
+        rounds,
+        measures,
+        facts,
+        versions: Vec::new(),
+    };
     if let Some(path) = &args.html {
         let page = html::page(&report).map_err(failure)?;
         fs::write(path, page).map_err(|error| at(path, error))?;

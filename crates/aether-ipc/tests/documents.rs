@@ -107,7 +107,9 @@ fn a_module_uses_only_those_that_the_architecture_lists_before_it() {
 #[test]
 fn every_proof_that_a_page_names_exists() {
     let mut tests = String::new();
-    for directory in ["crates/aether-ipc/tests", "crates/aether-ipc/src"] {
+    for directory in
+        ["crates/aether-ipc/tests", "crates/aether-ipc/src", "crates/aether-journal/tests", "crates/aether-cli/tests"]
+    {
         for path in sources(directory) {
             tests += &fs::read_to_string(path).unwrap();
         }

@@ -178,6 +178,7 @@ mod linux {
             payload: [7; 300],
             // In a ring with many places, a full one is looked at for consumers that died, by system calls.
             fill: shape.places == 1,
+            waits: shape.merge == Merge::Fair,
             sent: 0,
         };
         for consumer in &mut traffic.consumers {
@@ -194,6 +195,7 @@ mod linux {
         consumers: Vec<Consumer>,
         payload: [u8; 300],
         fill: bool,
+        waits: bool,
         sent: u64,
     }
 
@@ -208,7 +210,7 @@ mod linux {
                 }
                 if !self.fill || turn % 5 == 0 {
                     for consumer in &mut self.consumers {
-                        read_all(consumer, turn);
+                        read_all(consumer, turn, self.waits);
                     }
                 }
             }
@@ -232,8 +234,9 @@ mod linux {
                 }
                 Err(error) => or_full(Err(error)),
             }
-            if let Ok(claim) = producer.claim(10) {
-                drop(claim);
+            // Given up: there is room, so that `put` need not wait.
+            if producer.claim(payload.len()).map(drop).is_ok() {
+                or_full(producer.put(1, 2, payload));
             }
             let mut batch = producer.batch();
             for _ in 0..3 {
@@ -245,9 +248,13 @@ mod linux {
     }
 
     /// Reads in one way after the other, until nothing is left.
-    fn read_all(consumer: &mut Consumer, turn: usize) {
+    fn read_all(consumer: &mut Consumer, turn: usize, waits: bool) {
         loop {
             let mut done = consumer.received();
+            // Something is there: nothing to wait for, unless an older message may come in another lane.
+            if waits && consumer.available_bytes() > 0 {
+                or_lagged(consumer.wait());
+            }
             match turn % 3 {
                 0 => or_lagged(consumer.poll(|_| Flow::Keep).map(|polled| assert_ne!(polled, Polled::Released))),
                 1 => or_lagged(consumer.drain(10, |message| flow(message.payload())).map(drop)),

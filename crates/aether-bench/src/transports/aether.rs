@@ -7,22 +7,48 @@ use aether_ipc::{Buffer, Consumer, Error, Flow, Producer};
 use anyhow::{Context, Result};
 
 use crate::job::Setup;
+use crate::size::{BySize, Size};
 use crate::{Receiver, Sender, Transport};
 
 /// A ring whose producer sends in the way of `S`.
-pub(crate) struct Ring<S>(PhantomData<S>);
+pub(crate) struct Ring<S, const N: usize>(PhantomData<S>);
 
 pub(crate) trait Sending: Sender + Sized {
     fn by(producer: Producer, setup: &Setup) -> Result<Self>;
+}
+
+/// The four ways by size.
+pub(crate) struct Offers;
+
+impl BySize for Offers {
+    type Of<const N: usize> = Ring<Offer<N>, N>;
+}
+
+pub(crate) struct Claims;
+
+impl BySize for Claims {
+    type Of<const N: usize> = Ring<InPlace<N>, N>;
+}
+
+pub(crate) struct Batches;
+
+impl BySize for Batches {
+    type Of<const N: usize> = Ring<Batch<N>, N>;
+}
+
+pub(crate) struct Arrays;
+
+impl BySize for Arrays {
+    type Of<const N: usize> = Ring<Array<N>, N>;
 }
 
 fn path(place: &Path) -> PathBuf {
     place.join("ring")
 }
 
-impl<S: Sending> Transport for Ring<S> {
+impl<S: Sending, const N: usize> Transport for Ring<S, N> {
     type Sender = S;
-    type Receiver = Drain;
+    type Receiver = Drain<N>;
 
     fn prepare(place: &Path, setup: &Setup) -> Result<()> {
         Buffer::options()
@@ -41,21 +67,26 @@ impl<S: Sending> Transport for Ring<S> {
         S::by(producer, setup)
     }
 
-    fn receiver(place: &Path, setup: &Setup) -> Result<Drain> {
+    fn receiver(place: &Path, setup: &Setup) -> Result<Drain<N>> {
         let mut consumer = Buffer::options().prefault(true).open(path(place))?.consumer()?;
         consumer.set_wait(setup.wait.parse()?);
-        Ok(Drain(consumer))
+        Ok(Drain { consumer, size: Size::new(setup.size) })
     }
 }
 
-pub(crate) struct Drain(Consumer);
+pub(crate) struct Drain<const N: usize> {
+    consumer: Consumer,
+    size: Size<N>,
+}
 
-impl Receiver for Drain {
+impl<const N: usize> Receiver for Drain<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
-        self.0.wait()?;
-        self.0.drain(usize::MAX, |message| {
-            each(message.payload());
+        self.consumer.wait()?;
+        self.consumer.drain(usize::MAX, |message| {
+            each(self.size.of(message.payload()));
             Flow::Continue
         })?;
         Ok(())
@@ -63,42 +94,44 @@ impl Receiver for Drain {
 }
 
 /// From a buffer of the sender's, copied into the ring.
-pub(crate) struct Offer {
+pub(crate) struct Offer<const N: usize> {
     producer: Producer,
+    size: Size<N>,
     payload: Vec<u8>,
 }
 
-impl Sending for Offer {
-    fn by(producer: Producer, setup: &Setup) -> Result<Offer> {
-        Ok(Offer { producer, payload: vec![0; setup.size] })
+impl<const N: usize> Sending for Offer<N> {
+    fn by(producer: Producer, setup: &Setup) -> Result<Offer<N>> {
+        Ok(Offer { producer, size: Size::new(setup.size), payload: vec![0; setup.size] })
     }
 }
 
-impl Sender for Offer {
+impl<const N: usize> Sender for Offer<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
-        fill(&mut self.payload);
-        Ok(self.producer.put(1, 1, &self.payload)?)
+        let payload = &mut self.payload[..self.size.get()];
+        fill(payload);
+        Ok(self.producer.put(1, 1, payload)?)
     }
 }
 
 /// Written in the ring, without a copy.
-pub(crate) struct InPlace {
+pub(crate) struct InPlace<const N: usize> {
     producer: Producer,
-    size: usize,
+    size: Size<N>,
 }
 
-impl Sending for InPlace {
-    fn by(producer: Producer, setup: &Setup) -> Result<InPlace> {
-        Ok(InPlace { producer, size: setup.size })
+impl<const N: usize> Sending for InPlace<N> {
+    fn by(producer: Producer, setup: &Setup) -> Result<InPlace<N>> {
+        Ok(InPlace { producer, size: Size::new(setup.size) })
     }
 }
 
-impl Sender for InPlace {
+impl<const N: usize> Sender for InPlace<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
         loop {
-            match self.producer.claim(self.size) {
+            match self.producer.claim(self.size.get()) {
                 Ok(mut claim) => {
                     fill(claim.payload_mut());
                     claim.commit(1, 1);
@@ -107,29 +140,30 @@ impl Sender for InPlace {
                 Err(Error::Full) => {}
                 Err(error) => return Err(error.into()),
             }
-            self.producer.wait_for_space(self.size, None)?;
+            self.producer.wait_for_space(self.size.get(), None)?;
         }
     }
 }
 
 /// One after the other into the ring, published together.
-pub(crate) struct Batch(Offer);
+pub(crate) struct Batch<const N: usize>(Offer<N>);
 
-impl Sending for Batch {
-    fn by(producer: Producer, setup: &Setup) -> Result<Batch> {
+impl<const N: usize> Sending for Batch<N> {
+    fn by(producer: Producer, setup: &Setup) -> Result<Batch<N>> {
         Ok(Batch(Offer::by(producer, setup)?))
     }
 }
 
-impl Sender for Batch {
+impl<const N: usize> Sender for Batch<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
         self.0.send(fill)
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
-        let Offer { producer, payload } = &mut self.0;
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
+        let Offer { producer, size, payload } = &mut self.0;
+        let payload = &mut payload[..size.get()];
         let mut sent = 0;
         while sent < count {
             let mut batch = producer.batch();
@@ -151,38 +185,39 @@ impl Sender for Batch {
 }
 
 /// Equal-sized records, handed over as one array.
-pub(crate) struct Array {
+pub(crate) struct Array<const N: usize> {
     producer: Producer,
-    size: usize,
+    size: Size<N>,
     records: Vec<u8>,
 }
 
-impl Sending for Array {
-    fn by(producer: Producer, setup: &Setup) -> Result<Array> {
+impl<const N: usize> Sending for Array<N> {
+    fn by(producer: Producer, setup: &Setup) -> Result<Array<N>> {
         let bytes = setup.size.checked_mul(setup.batch).context("the batch is too large")?;
-        Ok(Array { producer, size: setup.size, records: vec![0; bytes] })
+        Ok(Array { producer, size: Size::new(setup.size), records: vec![0; bytes] })
     }
 }
 
-impl Sender for Array {
+impl<const N: usize> Sender for Array<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
-        let record = &mut self.records[..self.size];
+        let record = &mut self.records[..self.size.get()];
         fill(record);
         Ok(self.producer.put(1, 1, record)?)
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
-        let records = &mut self.records[..count * self.size];
-        for (index, record) in records.chunks_exact_mut(self.size).enumerate() {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
+        let size = self.size.get();
+        let records = &mut self.records[..count * size];
+        for (index, record) in records.chunks_exact_mut(size).enumerate() {
             fill(index, record);
         }
         let mut rest = &*records;
         while !rest.is_empty() {
-            match self.producer.offer_array(1, 1, self.size, rest)? {
-                0 => self.producer.wait_for_space(self.size, None)?,
-                taken => rest = &rest[taken * self.size..],
+            match self.producer.offer_array(1, 1, size, rest)? {
+                0 => self.producer.wait_for_space(size, None)?,
+                taken => rest = &rest[taken * size..],
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use rustix::thread::futex;
 
 use crate::job::Setup;
 use crate::payload::WORD;
+use crate::size::{BySize, Size};
 use crate::{Receiver, Sender, Transport};
 
 /// Where the write cursor is, the read cursor, and the data: lines far enough apart that none fetches another.
@@ -26,6 +27,8 @@ const COUNTER: usize = 64;
 const DATA: usize = 4096;
 /// As much in front of each payload as a ring has there: an id, a type and a length.
 const HEADER: usize = 16;
+/// How often a full ring is released while it is read.
+const RELEASES: u64 = 32;
 
 struct Region {
     base: *mut u8,
@@ -79,24 +82,25 @@ impl Drop for Region {
 }
 
 /// Slots of equal size and two cursors that count messages.
-pub(crate) struct Slots {
+pub(crate) struct Slots<const N: usize> {
     region: Region,
-    stride: usize,
-    size: usize,
+    size: Size<N>,
     slots: u64,
     position: u64,
     /// Of the slot at `position`.
     offset: usize,
     /// The sender's: it may write up to here.
     limit: u64,
+    /// The receiver's: so many messages are released together at most.
+    released: u64,
 }
 
-impl Slots {
+impl<const N: usize> Slots<N> {
     fn make(place: &Path, setup: &Setup) -> Result<()> {
         Region::make(place, usize::try_from(setup.capacity)?)
     }
 
-    fn open(place: &Path, setup: &Setup) -> Result<Slots> {
+    fn open(place: &Path, setup: &Setup) -> Result<Slots<N>> {
         let region = Region::open(place)?;
         let stride = HEADER + setup.size;
         let slots = (region.length - DATA) / stride;
@@ -107,16 +111,22 @@ impl Slots {
             setup.size
         );
         let slots = slots as u64;
-        Ok(Slots { region, stride, size: setup.size, slots, position: 0, offset: DATA, limit: slots })
+        Ok(Slots {
+            region,
+            size: Size::new(setup.size),
+            slots,
+            position: 0,
+            offset: DATA,
+            limit: slots,
+            released: slots.div_ceil(RELEASES),
+        })
     }
 
+    /// Where the slot after the one at `offset` is: again at the start, where no whole one is left.
     #[inline]
-    fn advance(&mut self) {
-        self.position += 1;
-        self.offset += self.stride;
-        if self.offset + self.stride > self.region.length {
-            self.offset = DATA;
-        }
+    fn after(&self, offset: usize) -> usize {
+        let stride = HEADER + self.size.get();
+        if offset + 2 * stride > self.region.length { DATA } else { offset + stride }
     }
 
     #[inline]
@@ -131,16 +141,17 @@ impl Slots {
                 spin_loop();
             }
         }
-        // SAFETY: the slot lies within the region (see `advance`), at a multiple of 8; the other side has released it
+        // SAFETY: the slot lies within the region (see `after`), at a multiple of 8; the other side has released it
         // and looks at it only when the write cursor, which is stored after this, has passed it.
         let payload = unsafe {
             let header = self.region.base.add(self.offset);
             header.cast::<u64>().write(self.position);
-            header.add(WORD).cast::<u64>().write(self.size as u64);
-            std::slice::from_raw_parts_mut(header.add(HEADER), self.size)
+            header.add(WORD).cast::<u64>().write(self.size.get() as u64);
+            std::slice::from_raw_parts_mut(header.add(HEADER), self.size.get())
         };
         fill(payload);
-        self.advance();
+        self.position += 1;
+        self.offset = self.after(self.offset);
     }
 
     #[inline]
@@ -149,7 +160,9 @@ impl Slots {
     }
 }
 
-impl Receiver for Slots {
+impl<const N: usize> Receiver for Slots<N> {
+    const SPINS: bool = true;
+
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let end = loop {
@@ -159,39 +172,47 @@ impl Receiver for Slots {
             }
             spin_loop();
         };
-        while self.position != end {
-            // SAFETY: the slot lies within the region (see `advance`); the sender has published it and writes to it
-            // again only when the read cursor, which is stored after this, has passed it.
-            let payload = unsafe { std::slice::from_raw_parts(self.region.base.add(self.offset + HEADER), self.size) };
-            each(payload);
-            self.advance();
+        let (mut position, mut offset) = (self.position, self.offset);
+        while position != end {
+            // The sender need not wait for the end of a long run.
+            let part = end.min(position + self.released);
+            while position != part {
+                // SAFETY: the slot lies within the region (see `after`); the sender has published it and writes to it
+                // again only when the read cursor, which is stored after this, has passed it.
+                let payload =
+                    unsafe { std::slice::from_raw_parts(self.region.base.add(offset + HEADER), self.size.get()) };
+                each(payload);
+                position += 1;
+                offset = self.after(offset);
+            }
+            self.region.word(READ).store(position, Release);
         }
-        self.region.word(READ).store(self.position, Release);
+        (self.position, self.offset) = (position, offset);
         Ok(())
     }
 }
 
 /// Written and read in place.
-pub(crate) struct Ring;
+pub(crate) struct Ring<const N: usize>;
 
-impl Transport for Ring {
-    type Sender = Slots;
-    type Receiver = Slots;
+impl<const N: usize> Transport for Ring<N> {
+    type Sender = Slots<N>;
+    type Receiver = Slots<N>;
 
     fn prepare(place: &Path, setup: &Setup) -> Result<()> {
-        Slots::make(place, setup)
+        Slots::<N>::make(place, setup)
     }
 
-    fn sender(place: &Path, setup: &Setup) -> Result<Slots> {
+    fn sender(place: &Path, setup: &Setup) -> Result<Slots<N>> {
         Slots::open(place, setup)
     }
 
-    fn receiver(place: &Path, setup: &Setup) -> Result<Slots> {
+    fn receiver(place: &Path, setup: &Setup) -> Result<Slots<N>> {
         Slots::open(place, setup)
     }
 }
 
-impl Sender for Slots {
+impl<const N: usize> Sender for Slots<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
         self.write(fill);
@@ -200,7 +221,7 @@ impl Sender for Slots {
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         for index in 0..count {
             self.write(|payload| fill(index, payload));
         }
@@ -210,38 +231,53 @@ impl Sender for Slots {
 }
 
 /// The limit of what copies from a buffer of the sender's: `memcpy` through the same ring.
-pub(crate) struct Copying;
+pub(crate) struct Copying<const N: usize>;
 
-pub(crate) struct Copied {
-    slots: Slots,
+pub(crate) struct Copied<const N: usize> {
+    slots: Slots<N>,
     payload: Vec<u8>,
 }
 
-impl Transport for Copying {
-    type Sender = Copied;
-    type Receiver = Slots;
+impl<const N: usize> Transport for Copying<N> {
+    type Sender = Copied<N>;
+    type Receiver = Slots<N>;
 
     fn prepare(place: &Path, setup: &Setup) -> Result<()> {
-        Slots::make(place, setup)
+        Slots::<N>::make(place, setup)
     }
 
-    fn sender(place: &Path, setup: &Setup) -> Result<Copied> {
+    fn sender(place: &Path, setup: &Setup) -> Result<Copied<N>> {
         Ok(Copied { slots: Slots::open(place, setup)?, payload: vec![0; setup.size] })
     }
 
-    fn receiver(place: &Path, setup: &Setup) -> Result<Slots> {
+    fn receiver(place: &Path, setup: &Setup) -> Result<Slots<N>> {
         Slots::open(place, setup)
     }
 }
 
-impl Sender for Copied {
+impl<const N: usize> Sender for Copied<N> {
     #[inline]
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
-        fill(&mut self.payload);
-        self.slots.write(|slot| slot.copy_from_slice(&self.payload));
+        let size = self.slots.size.get();
+        fill(&mut self.payload[..size]);
+        self.slots.write(|slot| slot.copy_from_slice(&self.payload[..size]));
         self.slots.publish();
         Ok(())
     }
+}
+
+/// [`Ring`] by size.
+pub(crate) struct Rings;
+
+impl BySize for Rings {
+    type Of<const N: usize> = Ring<N>;
+}
+
+/// [`Copying`] by size.
+pub(crate) struct Copies;
+
+impl BySize for Copies {
+    type Of<const N: usize> = Copying<N>;
 }
 
 /// One word that is stored by one side and watched by the other: the time of a cache line to and fro.
@@ -303,14 +339,14 @@ impl Receiver for Word {
 /// The bare ring with a counter on which its receiver sleeps in the kernel, always: the time of a wake-up.
 pub(crate) struct Futex;
 
-pub(crate) struct Sleeping(Slots);
+pub(crate) struct Sleeping(Slots<0>);
 
 impl Transport for Futex {
     type Sender = Sleeping;
     type Receiver = Sleeping;
 
     fn prepare(place: &Path, setup: &Setup) -> Result<()> {
-        Slots::make(place, setup)
+        Slots::<0>::make(place, setup)
     }
 
     fn sender(place: &Path, setup: &Setup) -> Result<Sleeping> {

@@ -1,7 +1,9 @@
 //! Through the kernel. Both sides know the size of a message, so that nothing frames it; a batch is one write.
 
 use std::fs::{self, File, OpenOptions};
+use std::hint::spin_loop;
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -17,6 +19,25 @@ use crate::{Receiver, Sender, Transport};
 /// How long one side waits for the other to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 const READ_AHEAD: usize = 64 << 10;
+
+/// How a side waits for the kernel.
+pub(crate) trait Waits {
+    const POLLS: bool;
+}
+
+/// In the kernel, until there is something.
+pub(crate) struct Sleeping;
+
+impl Waits for Sleeping {
+    const POLLS: bool = false;
+}
+
+/// Asks the kernel again and again.
+pub(crate) struct Polling;
+
+impl Waits for Polling {
+    const POLLS: bool = true;
+}
 
 pub(crate) struct Writing<S> {
     stream: S,
@@ -35,17 +56,33 @@ impl<S: Write> Sender for Writing<S> {
     fn send(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<()> {
         let message = &mut self.bytes[..self.size];
         fill(message);
-        Ok(self.stream.write_all(message)?)
+        write_all(&mut self.stream, message)
     }
 
     #[inline]
-    fn send_run(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    fn send_run(&mut self, count: usize, fill: impl Fn(usize, &mut [u8])) -> Result<()> {
         let messages = &mut self.bytes[..count * self.size];
         for (index, message) in messages.chunks_exact_mut(self.size).enumerate() {
             fill(index, message);
         }
-        Ok(self.stream.write_all(messages)?)
+        write_all(&mut self.stream, messages)
     }
+}
+
+fn write_all(stream: &mut impl Write, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if again(&error) => spin_loop(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is there, or no room, for one that polls.
+fn again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 pub(crate) struct Reading<S> {
@@ -66,9 +103,11 @@ impl<S: Read> Receiver for Reading<S> {
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         while self.filled < self.size {
-            match self.stream.read(&mut self.bytes[self.filled..])? {
-                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                count => self.filled += count,
+            match self.stream.read(&mut self.bytes[self.filled..]) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(count) => self.filled += count,
+                Err(error) if again(&error) => spin_loop(),
+                Err(error) => return Err(error.into()),
             }
         }
         let whole = self.filled / self.size * self.size;
@@ -115,26 +154,28 @@ impl Transport for Pipe {
     }
 }
 
-pub(crate) struct Unix;
+pub(crate) struct Unix<W>(PhantomData<W>);
 
-impl Transport for Unix {
+impl<W: Waits> Transport for Unix<W> {
     type Sender = Writing<UnixStream>;
     type Receiver = Reading<UnixStream>;
 
     fn sender(place: &Path, setup: &Setup) -> Result<Self::Sender> {
         let stream = patiently("Unix socket", || UnixStream::connect(place.join("socket")))?;
+        stream.set_nonblocking(W::POLLS)?;
         Ok(Writing::new(stream, setup))
     }
 
     fn receiver(place: &Path, setup: &Setup) -> Result<Self::Receiver> {
         let (stream, _) = UnixListener::bind(place.join("socket"))?.accept()?;
+        stream.set_nonblocking(W::POLLS)?;
         Ok(Reading::new(stream, setup))
     }
 }
 
-pub(crate) struct Tcp;
+pub(crate) struct Tcp<W>(PhantomData<W>);
 
-impl Transport for Tcp {
+impl<W: Waits> Transport for Tcp<W> {
     type Sender = Writing<TcpStream>;
     type Receiver = Reading<TcpStream>;
 
@@ -144,6 +185,7 @@ impl Transport for Tcp {
             TcpStream::connect(&address)
         })?;
         stream.set_nodelay(true)?;
+        stream.set_nonblocking(W::POLLS)?;
         Ok(Writing::new(stream, setup))
     }
 
@@ -154,6 +196,7 @@ impl Transport for Tcp {
         fs::write(&new, listener.local_addr()?.to_string())?;
         fs::rename(&new, &address)?;
         let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(W::POLLS)?;
         Ok(Reading::new(stream, setup))
     }
 }
