@@ -32,8 +32,9 @@ fn check_interpreter(py: Python<'_>) -> PyResult<()> {
              supported",
         ));
     }
-    let flags: String = py.import("sys")?.getattr("abiflags")?.extract()?;
-    if flags.contains('t') {
+    // Windows has none before 3.14.
+    let flags: Option<String> = py.import("sys")?.getattr_opt("abiflags")?.map(|flags| flags.extract()).transpose()?;
+    if flags.is_some_and(|flags| flags.contains('t')) {
         return Err(PyImportError::new_err(
             "aether_ipc needs the global interpreter lock: free-threaded builds of Python are not supported",
         ));

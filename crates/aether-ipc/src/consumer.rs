@@ -623,8 +623,8 @@ impl Consumer {
                 Short::Empty => break,
                 Short::Other => return self.drain_any(limit, handler, total),
             };
-            let before = total;
-            let (mut done, mut counted) = (0, 0);
+            // Of the stretch, and of all: what was handled, and what of that was counted.
+            let (mut done, mut counted, mut before) = (0, 0, total);
             let mut odd = false;
             while total < limit {
                 // SAFETY: each record stands where the one before ends; none is released before its message is gone.
@@ -640,8 +640,8 @@ impl Consumer {
                 done = next;
                 total += 1;
                 if flow == Flow::Commit {
-                    self.count_shortly(done - counted, 0);
-                    counted = done;
+                    self.count_shortly(done - counted, total - before);
+                    (counted, before) = (done, total);
                     self.release()?;
                 } else if flow == Flow::Break {
                     go_on = false;
@@ -684,7 +684,7 @@ impl Consumer {
                 }
             };
             let mut position = run.start;
-            let mut done = 0;
+            let (mut done, mut counted) = (0, 0);
             let mut last_id = 0;
             while position != run.end && done < run.limit {
                 // SAFETY: each record's position follows from the one before; none is released before its message is gone, and
@@ -707,14 +707,15 @@ impl Consumer {
                 position = next;
                 done += 1;
                 if flow == Flow::Commit {
-                    self.count(run, position, 0, last_id);
+                    self.count(run, position, done - counted, last_id);
+                    counted = done;
                     self.release()?;
                 } else if flow == Flow::Break {
                     go_on = false;
                     break;
                 }
             }
-            self.count(run, position, done, last_id);
+            self.count(run, position, done - counted, last_id);
             total += done;
         }
         self.release()?;
@@ -895,22 +896,27 @@ impl Consumer {
     #[doc(hidden)]
     pub fn direct(&self) -> Option<(Direct, *mut u64)> {
         let lane = &self.lanes[0];
-        let possible = self.plain && self.trailer == 0 && cfg!(target_endian = "little");
+        let possible = self.plain && cfg!(target_endian = "little");
         let direct = || Direct::new(&lane.data, &lane.write, &self.space_bell, lane.end.position());
         possible.then(|| (direct(), lane.read.as_ptr()))
     }
 
-    /// Takes note that the caller has read and released `count` messages, up to `position`.
+    /// Takes note that the caller has read and released `count` messages, up to `position`. What was peeked at is not any
+    /// more.
     ///
     /// # Errors
     ///
+    /// [`Error::Corrupt`] if that is behind what was released before, or beyond what is committed: nothing changes.
     /// [`Error::Forked`], [`Error::Truncated`].
     #[doc(hidden)]
     pub fn settle(&mut self, position: u64, count: u64) -> Result<()> {
         self.check_epoch()?;
-        let lane = &mut self.lanes[0];
-        lane.end.go_on_at(&lane.read, position);
-        self.received += count;
+        self.cold.peeked = None;
+        self.cold.ends.clear();
+        let LaneReader { lane, end, read, write, .. } = &mut self.lanes[0];
+        let released = end.go_on_at(read, write, position);
+        let bytes = released.map_err(|reason| Error::Corrupt { lane: *lane, position, reason })?;
+        self.received += count.min(bytes / HEADER_SIZE as u64);
         if bell::wanted(&self.space_bell) {
             self.ring();
         }

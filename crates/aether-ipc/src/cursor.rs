@@ -276,10 +276,19 @@ impl ReadEnd {
         self.position = reached;
     }
 
-    /// Goes on behind what somebody else has read and released in this end's name, whose store this repeats.
-    pub(crate) fn go_on_at(&mut self, read: &AtomicU64, position: u64) {
-        *self = ReadEnd { position, end: position, released: position, capacity: self.capacity };
+    /// Goes on behind what somebody else has read and released in this end's name, whose store this repeats. Returns the
+    /// bytes that were; refuses to go back, or beyond what is committed.
+    pub(crate) fn go_on_at(&mut self, read: &AtomicU64, write: &AtomicU64, position: u64) -> Result<u64, Corruption> {
+        let write = u64::from_le(write.load(OBSERVE));
+        let capacity = self.capacity;
+        let bytes = position.wrapping_sub(self.released);
+        if bytes > distance(write, self.released, capacity)? {
+            return Err(Corruption::Apart { write, read: position, capacity });
+        }
+        distance(write, position, capacity)?;
+        *self = ReadEnd { position, end: position, released: position, capacity };
         read.store(position.to_le(), RELEASE);
+        Ok(bytes)
     }
 
     /// Gives back the space of all that was read. Whether there was any.

@@ -532,7 +532,7 @@ impl Producer {
         if bytes > 0 && !self.is_inherited() {
             // Once more what the caller stored.
             self.end.publish(&self.write, self.end.position().wrapping_add(bytes as u64));
-            self.offered += count;
+            self.offered += count.min((bytes / HEADER_SIZE) as u64);
         }
     }
 

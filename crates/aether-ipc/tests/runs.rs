@@ -253,3 +253,63 @@ fn a_reservation_takes_what_is_free_between_the_two_bounds() {
     consumer.poll(|_| Flow::Continue).unwrap();
     assert_eq!(producer.reserve(225, 1024).unwrap().1, 1024);
 }
+
+#[test]
+fn records_are_peeked_at_across_the_end_of_all_positions() {
+    // A file may say that so much went through already.
+    // Those that drop messages keep a third position, which can't be set.
+    let kinds = kinds().into_iter().take(7);
+    for (options, untrusted) in kinds.flat_map(|kind| [(kind.clone(), false), (kind, true)]) {
+        let (_dir, buffer) = ring(options);
+        for before_the_end in [32, 64, 72] {
+            let at = 0_u64.wrapping_sub(before_the_end);
+            buffer.set_write_cursor(at).unwrap();
+            buffer.set_read_cursor(at).unwrap();
+            let (mut producer, mut consumer) = (buffer.producer().unwrap(), buffer.consumer().unwrap());
+            consumer.set_untrusted(untrusted);
+            for payload in [&[7; 48][..], &[8; 100], &[9; 8]] {
+                producer.offer(1, 2, payload).unwrap();
+                let run = consumer.peek(1, |message| assert_eq!(message.payload(), payload)).unwrap().unwrap();
+                assert_eq!(walk(&run)[0].2, payload);
+                consumer.release_peeked(1).unwrap();
+            }
+            assert_eq!(consumer.received(), 3);
+        }
+    }
+}
+
+#[test]
+fn what_was_peeked_at_is_not_released_once_more_after_the_caller_moved_the_cursor() {
+    let (_dir, buffer) = ring(Buffer::options().capacity(4096));
+    let (mut producer, mut consumer) = (buffer.producer().unwrap(), buffer.consumer().unwrap());
+    for id in 0..128 {
+        producer.offer(id, 0, &[1; 16]).unwrap();
+    }
+    assert_eq!(consumer.drain(1000, |_| Flow::Continue).unwrap(), 128);
+    producer.offer(128, 0, &[2; 16]).unwrap();
+    consumer.peek(1, |_| ()).unwrap();
+    consumer.settle(4096, 0).unwrap();
+    assert_eq!(consumer.peeked(), 0);
+    consumer.release_peeked(1).unwrap();
+    assert_eq!(ids(&mut consumer, 10), [128]);
+    assert_eq!(consumer.position(), 4096, "nothing was released");
+}
+
+#[test]
+fn the_cursor_is_not_moved_back_nor_beyond_what_is_committed_for_a_caller() {
+    let (_dir, buffer) = ring(Buffer::options().capacity(4096));
+    let (mut producer, mut consumer) = (buffer.producer().unwrap(), buffer.consumer().unwrap());
+    for id in 0..3 {
+        producer.offer(id, 0, &[1; 16]).unwrap();
+    }
+    consumer.settle(32, u64::MAX).unwrap();
+    assert_eq!((consumer.position(), consumer.received()), (32, 2), "32 bytes have room for two messages");
+    for wrong in [0, 24, 36, 104, u64::MAX - 7] {
+        assert!(matches!(consumer.settle(wrong, 1), Err(Error::Corrupt { .. })), "{wrong}");
+        assert_eq!((consumer.position(), consumer.received()), (32, 2), "{wrong}");
+    }
+    assert_eq!(ids(&mut consumer, 10), [1, 2]);
+    producer.window(16).unwrap();
+    producer.settle(32, u64::MAX);
+    assert_eq!(producer.offered(), 5, "32 bytes have room for two messages");
+}

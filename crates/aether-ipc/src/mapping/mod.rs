@@ -176,14 +176,14 @@ impl View {
     /// Where `size` bytes at `position` stand, if they stand in one piece.
     #[inline]
     pub(crate) fn contiguous(&self, position: u64, size: usize) -> Option<*mut u8> {
-        let (place, mapped) = self.from(position);
-        (size <= mapped).then_some(place)
+        let offset = (position & self.mask) as usize;
+        (offset.saturating_add(size) <= self.contiguous).then(|| self.base.wrapping_add(offset))
     }
 
-    /// Where the bytes from `position` on stand, and how many of them in one piece.
+    /// Where the bytes from `position` on stand in a ring, and how many of them in one piece.
     #[inline]
     pub(crate) fn from(&self, position: u64) -> (*mut u8, usize) {
-        // The mask leaves an offset that is less than what is contiguous.
+        // The mask of a ring leaves an offset that is less than what is contiguous.
         let offset = (position & self.mask) as usize;
         (self.base.wrapping_add(offset), self.contiguous - offset)
     }

@@ -120,12 +120,19 @@ public final class AetherConsumer extends Handle {
 
     private AetherConsumer(AetherBuffer buffer, String name, long handle) {
         super(buffer, "consumer", handle);
-        MemorySegment room = arena.allocate(COPIED, 8);
-        copy = room.address();
-        copyForHandlers = room.asReadOnly();
-        attach();
-        oneLane = cursor != 0;
-        buffer.remember(this);
+        try {
+            MemorySegment room = arena.allocate(COPIED, 8);
+            copy = room.address();
+            copyForHandlers = room.asReadOnly();
+            attach();
+            oneLane = cursor != 0;
+            buffer.remember(this);
+        } catch (Throwable problem) {
+            // The buffer may have been closed meanwhile: nobody else knows of the role.
+            arena.close();
+            Native.consumerFree(handle);
+            throw problem;
+        }
     }
 
     /**
@@ -215,7 +222,7 @@ public final class AetherConsumer extends Handle {
             // The acquire pairs with the release by which it was moved.
             long written = Native.getAcquire(writeCursor);
             long ahead = written - position;
-            if (ahead < 0 || ahead > mask + 1) {
+            if (ahead < 0 || ahead > mask + 1 || (ahead & Native.ALIGNMENT - 1) != 0) {
                 return ASK_CORE;
             }
             end = written;
@@ -223,12 +230,17 @@ public final class AetherConsumer extends Handle {
         try {
             while (total < limit && position != end) {
                 long offset = position & mask;
+                long left = Math.min(end - position, mapped - offset);
+                if (left < Native.HEADER_SIZE) {
+                    asked = true;
+                    break;
+                }
                 long record = data + offset;
                 long second = Native.MEMORY.get(Native.LITTLE_LONG, record + Long.BYTES);
                 long length = second & 0xFFFF_FFFFL;
                 long size = Native.padded(length);
                 // What does not pass may have come to an end elsewhere, or be damage: the core can tell.
-                if (length < Native.HEADER_SIZE || size > end - position || size > mapped - offset) {
+                if (length < Native.HEADER_SIZE || size > left) {
                     asked = true;
                     break;
                 }
@@ -283,9 +295,10 @@ public final class AetherConsumer extends Handle {
         }
         if (Native.getInt(disturbances) != undisturbed) {
             // Perhaps what the handler saw is not what was sent.
-            settle();
+            long before = unsettled;
+            unsettled = 0;
             detach();
-            Native.check(Native.consumerSettle(handle, position, count));
+            Native.check(Native.consumerSettle(handle, position, before + count));
             return;
         }
         // The release: what was read is read.

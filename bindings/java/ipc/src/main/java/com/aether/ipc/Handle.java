@@ -80,10 +80,14 @@ abstract sealed class Handle extends Apart implements AutoCloseable permits Aeth
             synchronized (this) {
                 endLease();
                 refuseWhileClosing();
-                if (leases < LEASES && STATE.compareAndSet(this, IDLE, LEASED)) {
-                    leases++;
-                    lease = new Lease(BUSY);
-                    return;
+                if (leases < LEASES) {
+                    Lease mine = new Lease(BUSY);
+                    if (STATE.compareAndSet(this, IDLE, LEASED)) {
+                        leases++;
+                        lease = mine;
+                        return;
+                    }
+                    mine.revoke();
                 }
             }
         }
@@ -92,14 +96,19 @@ abstract sealed class Handle extends Apart implements AutoCloseable permits Aeth
         }
         if (closing) {
             leave();
-            refuseWhileClosing();
+            // Without another look: whoever closes has been let in, and may be done by now.
+            throw beingClosed();
         }
     }
 
     private void refuseWhileClosing() {
         if (closing) {
-            throw new IllegalStateException("the " + role + " is being closed");
+            throw beingClosed();
         }
+    }
+
+    private IllegalStateException beingClosed() {
+        return new IllegalStateException("the " + role + " is being closed");
     }
 
     /** Under the lock: takes the lease away, if there is one, and its owner is not inside. */

@@ -11,7 +11,8 @@ import java.lang.invoke.VarHandle;
  *
  * <p>The thread says that it is inside by a plain store through {@link #door}. Closing the arena of the door takes the
  * lease away: it is part of what a shared arena is that a store either came before the end of the arena, and is then seen
- * by whoever ended it, or fails. So whoever has taken it away sees whether the thread is inside, and it does not come in
+ * by whoever ended it, or fails. (It may do both: the exception can reach the thread when the store is done. Then the thread
+ * takes the store back.) So whoever has taken it away sees whether the thread is inside, and it does not come in
  * again. That is dear, some tens of microseconds; but it only happens when another thread wants to come in, or to close.
  */
 final class Lease {
@@ -39,13 +40,19 @@ final class Lease {
         if (owner != Thread.currentThread()) {
             return false;
         }
+        boolean outside = false;
         try {
             if (door.get(JAVA_INT, 0) != Handle.IDLE) {
                 return false;
             }
+            outside = true;
             door.set(JAVA_INT, 0, Handle.BUSY);
             return true;
         } catch (IllegalStateException taken) {
+            if (outside) {
+                // Nobody but its owner writes this.
+                setState(Handle.IDLE);
+            }
             return false;
         }
     }

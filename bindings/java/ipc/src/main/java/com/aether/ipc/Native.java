@@ -230,7 +230,11 @@ final class Native {
         LONG.setRelease(MEMORY, word, value);
     }
 
-    /** A bell is looked at after what came before it, as far as the compiler goes: a sleeper sees to the rest. */
+    /**
+     * A bell is looked at after what came before it, as far as the compiler goes: a sleeper sees to the rest. That the
+     * compiler keeps the order is what HotSpot does, more than the memory model asks for; a sleeper that was missed looks by
+     * itself some tenths of a second later.
+     */
     static boolean isWanted(long bell) {
         return ((int) INT.getVolatile(MEMORY, bell) & ASLEEP) != 0;
     }

@@ -234,4 +234,25 @@ class DirectTest {
         }
         assertTrue(damage > 300, "only " + damage + " reported");
     }
+
+    @Test
+    void a_write_cursor_between_records_delivers_nothing_as_in_the_core() throws Exception {
+        for (long cursor : new long[] {24 + 4, 24 + 100, 24 + 31}) {
+            Path path = folder.resolve("misaligned" + cursor);
+            try (AetherBuffer buffer = new AetherBuffer(path, 4096);
+                    AetherProducer producer = new AetherProducer(buffer);
+                    AetherConsumer consumer = new AetherConsumer(buffer);
+                    RandomAccessFile file = new RandomAccessFile(path.toFile(), "rw")) {
+                assertTrue(producer.offer(1, 1, 7L));
+                assertEquals(AetherConsumer.PollResult.SUCCESS, consumer.poll((id, type, payload) -> true));
+                assertTrue(producer.offer(2, 1, 8L));
+                file.seek(0);
+                file.writeLong(Long.reverseBytes(cursor));
+                int[] seen = {0};
+                assertThrows(AetherException.Corrupt.class, () -> consumer.drain((id, type, payload) -> seen[0]++ >= 0, 10));
+                assertEquals(0, seen[0], "at " + cursor);
+                assertEquals(24, buffer.getReadCursorAcquire(), "at " + cursor);
+            }
+        }
+    }
 }
