@@ -184,5 +184,7 @@ fn as_numpy<'py>(object: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>
 
 /// Whether a format of the buffer protocol has addresses in it. Between colons stand names.
 fn holds_pointers(format: &str) -> bool {
-    format.split(':').step_by(2).any(|types| types.contains(['O', 'P', '&', 'X', 'z', 'Z']))
+    // A `Z` with a number's type behind it is complex.
+    let is_string = |types: &str| types.match_indices('Z').any(|(at, _)| !types[at + 1..].starts_with(['f', 'd', 'g']));
+    format.split(':').step_by(2).any(|types| types.contains(['O', 'P', '&', 'X', 'z']) || is_string(types))
 }

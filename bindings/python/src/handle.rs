@@ -186,8 +186,8 @@ impl<T: Send> Handle<T> {
         look: impl FnOnce(&mut T, &mut Context<'_>, &mut Option<Registration>) -> Result<Poll<()>>,
     ) -> Result<Option<i64>> {
         self.with(py, |role| {
-            let mut sleeper = self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
-            if sleeper.is_some() {
+            let sleeper = || self.sleeper.lock().unwrap_or_else(PoisonError::into_inner);
+            if sleeper().is_some() {
                 return Err(Failure::Busy(self.what).into());
             }
             let alarm = match self.alarm.get() {
@@ -199,8 +199,9 @@ impl<T: Send> Handle<T> {
             };
             let waker = Waker::from(alarm.clone());
             let mut registration = None;
+            // Without the lock: it may come back into Python.
             let looked = look(role, &mut Context::from_waker(&waker), &mut registration)?;
-            *sleeper = registration.map(|registration| Sleeper { _registration: registration, waker });
+            *sleeper() = registration.map(|registration| Sleeper { _registration: registration, waker });
             Ok(looked.is_pending().then(|| alarm.descriptor()))
         })
     }

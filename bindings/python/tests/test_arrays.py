@@ -33,6 +33,12 @@ def test_an_array_of_records_goes_through_the_ring_whole(producer: aether.Produc
     assert producer.lag == 0
 
 
+def test_complex_numbers_are_no_pointers(producer: aether.Producer, consumer: aether.Consumer) -> None:
+    sent = np.array([1 + 2j, 3 - 4j])
+    assert producer.offer_array(10, memoryview(sent)) == 2  # its format is Zd
+    assert np.array_equal(consumer.receive_array("c16", 10), sent)
+
+
 def test_each_record_is_a_message_of_its_own(producer: aether.Producer, consumer: aether.Consumer) -> None:
     producer.offer_array(10, ticks(3), type=3)
     messages = [(m.id, m.type, m.payload) for m in iter(consumer.try_receive, None)]
