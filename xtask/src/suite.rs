@@ -15,13 +15,13 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
     steps.extend(python_tools(root)?);
     steps.extend([
         Step::new("rust", "cargo test --workspace --exclude aether-capi --features aether-cli/full"),
+        // With the command that the first step has built: a later one builds it without what takes larger libraries.
+        Step::new("python", "bash bindings/python/test.sh")
+            .env("AETHER_COMMAND", target_folder(root)?.join("debug/aether").display().to_string()),
         Step::new("peers of the benchmarks", "cargo test --package aether-bench --features peers"),
         Step::new("rust async and events", "cargo test --package aether-ipc --features tokio,tracing"),
         Step::new("torture's checker", "cargo test --package xtask --features torture"),
         Step::new("c", "cargo test --package aether-capi"),
-        // The one that the first step has built.
-        Step::new("python", "bash bindings/python/test.sh")
-            .env("AETHER_COMMAND", target_folder(root)?.join("debug/aether").display().to_string()),
     ]);
     for (package, example) in examples(root)? {
         let command = format!("cargo run --quiet --package {package} --example {example}");
