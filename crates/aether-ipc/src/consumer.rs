@@ -239,7 +239,7 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// Reads the record that is `at` bytes on. Returns the message, and where the next one is; `None` if there is none, or
+    /// Reads the record that is `at` bytes on, which is no more than there are. Returns the message, and where the next one is; `None` if there is none, or
     /// it can't be believed, or does not end here. Inlined, and free of calls, so that a loop keeps
     /// what it needs in registers.
     ///
@@ -281,6 +281,14 @@ const TURN: usize = 64;
 const COPY: usize = 64 << 10;
 
 impl Run {
+    /// The start of the run, for the short way: nothing of it, if the records have checksums.
+    #[inline(always)]
+    fn stretch(self) -> Stretch {
+        let (place, mapped) = self.view.from(self.start);
+        let size = if self.trailer == 0 { self.end.wrapping_sub(self.start).min(mapped as u64) } else { 0 };
+        Stretch { place, size, position: self.start, lane: self.lane }
+    }
+
     /// Reads the record at `position`: its header once, checked before anything follows from it. Returns the message
     /// and the position behind it.
     ///
@@ -683,13 +691,21 @@ impl Consumer {
                     break;
                 }
             };
+            let stretch = run.stretch();
             let mut position = run.start;
             let (mut done, mut counted) = (0, 0);
             let mut last_id = 0;
             while position != run.end && done < run.limit {
+                let at = position.wrapping_sub(run.start);
                 // SAFETY: each record's position follows from the one before; none is released before its message is gone, and
                 // `wrapped` is only written for the next message.
-                let (message, next) = match unsafe { run.read(position, &mut self.cold.wrapped) } {
+                let short = if at <= stretch.size { unsafe { stretch.read(at) } } else { None };
+                let read = match short {
+                    Some((message, next)) => Ok((message, run.start.wrapping_add(next))),
+                    // SAFETY: as above.
+                    None => unsafe { run.read(position, &mut self.cold.wrapped) },
+                };
+                let (message, next) = match read {
                     Ok(record) => record,
                     Err(error) if total + done == 0 => return Err(self.explain(error)),
                     Err(_) => {
@@ -1095,12 +1111,7 @@ impl Consumer {
         if lane.end.available() == 0 && lane.end.refresh(&lane.write).is_err() {
             return Short::Other;
         }
-        let (position, available) = (lane.end.position(), lane.end.available());
-        if available == 0 {
-            return Short::Empty;
-        }
-        let (place, mapped) = lane.data.from(position);
-        Short::Stretch(Stretch { place, size: available.min(mapped as u64), position, lane: lane.lane })
+        lane.run(0, 0, usize::MAX).map_or(Short::Empty, |run| Short::Stretch(run.stretch()))
     }
 
     /// Remembers an error that would not come again, when messages have to be reported first.
