@@ -3,11 +3,12 @@
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use aether_ipc::{Buffer, Consumer, Error, Flow, Producer};
+use aether_ipc::{Buffer, Consumer, Error, Flow, HEADER_SIZE, Producer};
 use anyhow::{Context, Result};
 
 use crate::job::Setup;
 use crate::size::{BySize, Size};
+use crate::transports::bare::RELEASES;
 use crate::{Receiver, Sender, Transport};
 
 /// A ring whose producer sends in the way of `S`.
@@ -70,13 +71,16 @@ impl<S: Sending, const N: usize> Transport for Ring<S, N> {
     fn receiver(place: &Path, setup: &Setup) -> Result<Drain<N>> {
         let mut consumer = Buffer::options().prefault(true).open(path(place))?.consumer()?;
         consumer.set_wait(setup.wait.parse()?);
-        Ok(Drain { consumer, size: Size::new(setup.size) })
+        let messages = usize::try_from(setup.capacity)? / (HEADER_SIZE + setup.size);
+        Ok(Drain { consumer, size: Size::new(setup.size), limit: messages.div_ceil(RELEASES) })
     }
 }
 
 pub(crate) struct Drain<const N: usize> {
     consumer: Consumer,
     size: Size<N>,
+    /// So many messages are released together at most: the sender need not wait for the end of a long run.
+    limit: usize,
 }
 
 impl<const N: usize> Receiver for Drain<N> {
@@ -85,11 +89,15 @@ impl<const N: usize> Receiver for Drain<N> {
     #[inline]
     fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         self.consumer.wait()?;
-        self.consumer.drain(usize::MAX, |message| {
-            each(self.size.of(message.payload()));
-            Flow::Continue
-        })?;
-        Ok(())
+        loop {
+            let taken = self.consumer.drain(self.limit, |message| {
+                each(self.size.of(message.payload()));
+                Flow::Continue
+            })?;
+            if taken < self.limit {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -28,7 +28,7 @@ const DATA: usize = 4096;
 /// As much in front of each payload as a ring has there: an id, a type and a length.
 const HEADER: usize = 16;
 /// How often a full ring is released while it is read.
-const RELEASES: u64 = 32;
+pub(crate) const RELEASES: usize = 32;
 
 struct Region {
     base: *mut u8,
@@ -118,7 +118,7 @@ impl<const N: usize> Slots<N> {
             position: 0,
             offset: DATA,
             limit: slots,
-            released: slots.div_ceil(RELEASES),
+            released: slots.div_ceil(RELEASES as u64),
         })
     }
 
