@@ -40,7 +40,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Measure rings beside what the hardware allows, and beside other libraries
 ///
-/// Takes about ten minutes. Let nothing else run meanwhile. A peer that fails is reported with the reason, and stops
+/// Takes about five minutes. Let nothing else run meanwhile. A peer that fails is reported with the reason, and stops
 /// nothing.
 #[derive(Parser)]
 struct Args {
