@@ -239,9 +239,9 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// Reads the record that is `at` bytes on, which is no more than there are. Returns the message, and where the next one is; `None` if there is none, or
-    /// it can't be believed, or does not end here. Inlined, and free of calls, so that a loop keeps
-    /// what it needs in registers.
+    /// Reads the record that is `at` bytes on, which is no more than there are. Returns the message, and where the next
+    /// one is; `None` if there is none, or it can't be believed, or does not end here. Inlined, and free of calls, so that
+    /// a loop keeps what it needs in registers.
     ///
     /// # Safety
     ///
@@ -308,19 +308,6 @@ impl Run {
         Ok((self.message(position, header, bytes)?, next))
     }
 
-    /// The header of the record at `position`, as it stands there.
-    ///
-    /// # Safety
-    ///
-    /// As for [`read`](Self::read).
-    #[inline(always)]
-    unsafe fn words(self, position: u64) -> Header {
-        // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
-        // that long; the words stand in the ring or in a copy.
-        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
-        Header::decode(words.map(|word| word.load(Relaxed)))
-    }
-
     /// The header of the record at `position`, checked, and the position behind the record.
     ///
     /// # Safety
@@ -328,8 +315,10 @@ impl Run {
     /// As for [`read`](Self::read).
     #[inline(always)]
     pub(crate) unsafe fn header(self, position: u64) -> Result<(Header, u64)> {
-        // SAFETY: by this function's contract.
-        let header = unsafe { self.words(position) };
+        // SAFETY: the record's first 16 bytes are part of the run, by this function's contract and since every record is
+        // that long; the words stand in the ring or in a copy.
+        let words = unsafe { [self.view.word(position), self.view.word(position.wrapping_add(8))] };
+        let header = Header::decode(words.map(|word| word.load(Relaxed)));
         match header.validate(self.end.wrapping_sub(position), self.trailer) {
             Ok(size) => Ok((header, position.wrapping_add(size))),
             Err(reason) => Err(self.corrupt(position, reason)),
@@ -933,9 +922,7 @@ impl Consumer {
         let released = end.go_on_at(read, write, position);
         let bytes = released.map_err(|reason| Error::Corrupt { lane: *lane, position, reason })?;
         self.received += count.min(bytes / HEADER_SIZE as u64);
-        if bell::wanted(&self.space_bell) {
-            self.ring();
-        }
+        self.ring_if_wanted();
         Ok(())
     }
 
@@ -1018,9 +1005,7 @@ impl Consumer {
         lane.end.release_to(&lane.read, position);
         step("released");
         self.received += count as u64;
-        if bell::wanted(&self.space_bell) {
-            self.ring();
-        }
+        self.ring_if_wanted();
         Ok(())
     }
 
@@ -1260,8 +1245,8 @@ impl Consumer {
             lanes => release_all(lanes),
         };
         step("released");
-        if released && bell::wanted(&self.space_bell) {
-            self.ring();
+        if released {
+            self.ring_if_wanted();
         }
         Ok(())
     }
@@ -1270,6 +1255,13 @@ impl Consumer {
     #[cold]
     pub(crate) fn explain(&mut self, error: Error) -> Error {
         self.check_epoch().err().unwrap_or(error)
+    }
+
+    #[inline(always)]
+    fn ring_if_wanted(&self) {
+        if bell::wanted(&self.space_bell) {
+            self.ring();
+        }
     }
 
     #[cold]

@@ -180,7 +180,8 @@ impl View {
         (offset.saturating_add(size) <= self.contiguous).then(|| self.base.wrapping_add(offset))
     }
 
-    /// Where the bytes from `position` on stand, and how many of them in one piece, in a private copy no fewer than there are, if they end below 2^64.
+    /// Where the bytes from `position` on stand, and how many of them in one piece; in a private copy no fewer than there
+    /// are, if they end below 2^64.
     #[inline]
     pub(crate) fn from(&self, position: u64) -> (*mut u8, usize) {
         // The mask leaves an offset that is no more than what is contiguous.
